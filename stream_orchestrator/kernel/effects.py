@@ -1,0 +1,87 @@
+"""What `apply` asks for, and what comes back. Plain data: the drivers (in memory, on Kafka) carry it out.
+
+Shapes only; no behaviour. Times are seconds (durations) or UNIX seconds (instants). Every value is JSON.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunScript:
+    """Run one script once, in the sandbox. Comes back as a `ScriptDone`.
+
+    `source` is a Python module that defines `__step__(...)`; `digest` names it (the sandbox compiles a digest once).
+    `bindings` are its template values by placeholder name; `names` are the bare names it sees (inputs, upstream outputs).
+    `journal` holds the answers of `process_with_llm` by call number: a script that asks for a number that is not there
+    ends as `ScriptDone(kind="call")` and is run again from its top when the answer is.
+    `info` is what `context` answers by itself: `run_id, key, pipeline, version, task, attempt, variables, outputs`.
+    """
+
+    source: str
+    digest: str
+    bindings: dict[str, Any] = field(default_factory=dict)
+    names: dict[str, Any] = field(default_factory=dict)
+    journal: dict[str, Any] = field(default_factory=dict)
+    info: dict[str, Any] = field(default_factory=dict)
+    timeout: float = 300.0
+    memory_bytes: int = 512 * 1024 * 1024
+    network: bool = False
+    env: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptDone:
+    """How a script ended. `value`: its JSON output. `error`: it raised. `timeout`: killed at its deadline.
+    `killed`: its process died (memory, `os._exit`, a signal). `call`: it needs the answer number `call_number`.
+
+    `reports` are the side effects it asked of `context`, in order: `{"kind": "log"|"metric"|"audit"|"alert", ...}`.
+    """
+
+    kind: Literal["value", "error", "timeout", "killed", "call"]
+    value: Any = None
+    error_type: str = ""
+    message: str = ""
+    seconds: float = 0.0
+    call_number: int = 0
+    request: dict[str, Any] | None = None
+    reports: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRequest:
+    """One request to a model. `messages` are `{role, content}`; `params` are max_tokens, temperature, top_p, stop, ...
+
+    `deadline` is the instant at which the asker stops waiting: an attempt never outlives it.
+    """
+
+    model: str
+    messages: tuple[dict[str, str], ...]
+    params: dict[str, Any] = field(default_factory=dict)
+    output_schema: dict[str, Any] | None = None
+    deadline: float = 0.0
+    on_ambiguous: Literal["retry", "fail"] = "retry"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What one attempt of a call gave. With `error_type` it is a fault, and `text` is empty.
+
+    `retryable`: another attempt may do better. `retry_after`: seconds the service asked us to wait, exactly.
+    `ambiguous`: it may have been carried out (and billed) although no answer came.
+    """
+
+    text: str = ""
+    model: str = ""
+    finish_reason: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    usd: float = 0.0
+    seconds: float = 0.0
+    error_type: str = ""
+    message: str = ""
+    retryable: bool = False
+    retry_after: float | None = None
+    ambiguous: bool = False

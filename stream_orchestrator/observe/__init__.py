@@ -1,0 +1,1 @@
+"""Spans, metrics, health and the audit: they only look."""

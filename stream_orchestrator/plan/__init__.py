@@ -1,0 +1,1 @@
+"""Documents in, a Plan out: graph, bound templates, bound scripts, names."""

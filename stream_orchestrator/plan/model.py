@@ -1,0 +1,83 @@
+"""The Plan: what a pipeline document compiles to. Immutable, serialisable, content-hashed.
+
+Promises
+  * A plan is data only: every template and script in it is source text, compiled again (and cached) where it is used.
+  * `from_json(to_json(plan)) == plan`; the hash covers all that can change what a run does, and nothing else.
+  * `tasks` are in topological order; every name in `upstream` and `downstream` is a task of the plan, or `RESULT`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+START = "start"
+RESULT = "result"
+
+OnFailure = Literal["abort_pipeline", "skip", "continue"]
+OnAmbiguous = Literal["retry", "fail"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """One way to do a task: the task itself (the first variant) or one of its fallbacks, in order.
+
+    `options` are the fields of the task kind, defaults filled in, templates and scripts as source text. Times in seconds.
+    `timeout` bounds all attempts of this variant together; `retries` counts attempts after the first.
+    """
+
+    name: str
+    kind: str
+    options: dict[str, Any]
+    timeout: float
+    retries: int = 0
+    retry_delay: float = 1.0
+    retry_backoff: float = 2.0
+    on_ambiguous: OnAmbiguous = "retry"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskPlan:
+    """A node. `upstream` are the edges in, `downstream` the edges out (a leaf has `RESULT` alone)."""
+
+    name: str
+    slug: str
+    kind: str
+    upstream: tuple[str, ...]
+    downstream: tuple[str, ...]
+    variants: tuple[Variant, ...]
+    condition: str | None = None
+    inputs: dict[str, Any] = field(default_factory=dict)
+    on_failure: OnFailure = "abort_pipeline"
+    has_fallback_value: bool = False
+    fallback_value: Any = None
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A compiled pipeline version. `inputs` and `input_validation` are the document's own maps (see `spec.inputs`)."""
+
+    title: str
+    slug: str
+    version: str
+    tasks: tuple[TaskPlan, ...]
+    inputs: dict[str, Any] = field(default_factory=dict)
+    input_validation: dict[str, Any] = field(default_factory=dict)
+    has_output: bool = False
+    output: Any = None
+    timeout: float = 86_400.0
+    functions: tuple[str, ...] = ()
+    helpers: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    hash: str = ""
+    format: int = 1
+
+    def task(self, name: str) -> TaskPlan:
+        """The task of that name; KeyError when the plan has none."""
+        for task in self.tasks:
+            if task.name == name:
+                return task
+        raise KeyError(name)

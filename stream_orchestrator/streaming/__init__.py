@@ -1,0 +1,1 @@
+"""The only package that imports faust or aiokafka: apps, inboxes, offset tracker, tables, producer, brokers."""

@@ -1,0 +1,1 @@
+"""Fakes that users use too: models, broker, clock."""
