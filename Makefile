@@ -1,0 +1,68 @@
+# Everything a person does from a clone. `make` alone lists it. Nothing but Python 3.11 or newer is needed for
+# `install`, `demo` and `test`; `check` and `kafka` also want a JVM and Maven.
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check lint types kafka bench lock clean
+
+# The first Python that is new enough, plain `python3` before the others.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+# What `make check` runs of the tests; empty is all. `.ci/run` leaves out what `make test` has already run.
+ONLY ?=
+
+# Models answer offline unless a key is set.
+OFFLINE := $(if $(OPENAI_API_KEY),,--offline)
+DEMO := pipelines/production/literature-digest-v1.0.0.yaml
+EVENTS := pipelines/data/literature.jsonl
+RESULTS := out/literature-results.jsonl
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## the environment in .venv, locked dependencies, the command .venv/bin/stream-orchestrator
+
+# The stamp makes a second `install` instant; a changed lock or pyproject.toml installs again.
+$(INSTALLED): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer was found" >&2; \
+		echo >&2; echo "hint: install one, or name it: make install PYTHON=/path/to/python3" >&2; exit 3; }
+	@test -x $(BIN)/python || { echo "making .venv with $(PYTHON)"; $(PYTHON) -m venv .venv; }
+	@echo "installing the locked dependencies (a minute, the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: install ## the main job on a real text collection, on the embedded broker
+	@mkdir -p out
+	@echo "$(DEMO) on $(EVENTS), models answered $(if $(OFFLINE),offline (set OPENAI_API_KEY for a real one),by a real service)"
+	$(BIN)/stream-orchestrator run $(DEMO) --input $(EVENTS) --output $(RESULTS) --broker embedded $(OFFLINE)
+	@$(BIN)/python pipelines/data/show_digest.py $(RESULTS)
+
+test: install ## the tests that need nothing but Python
+	$(BIN)/python -m pytest -m "not kafka and not slow"
+
+check: install lint types ## everything: lint, types, all tests, real services
+	$(BIN)/python -m pytest $(if $(ONLY),-m "$(ONLY)")
+
+lint: install ## style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install ## static types
+	$(BIN)/mypy
+
+kafka: install ## a one-node Apache Kafka in the foreground
+	$(BIN)/python -m tests.support.kafka
+
+bench: install ## the benchmarks, on a real Kafka
+	$(BIN)/python -m bench
+
+lock: install ## resolve the dependencies again, for every platform
+	$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --all-extras --upgrade --no-annotate --quiet \
+		--python-version 3.11 --custom-compile-command "make lock" --output-file requirements.lock
+
+clean: ## remove everything that was made here
+	rm -rf .venv build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .kafka
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
