@@ -1,7 +1,7 @@
 """How to reach a broker, and how to be a member there. Data and its translation into the clients' own words.
 
 Promises
-  * Nothing here connects; files named for TLS are read when a context is asked for, and a missing one is a `MissingError`.
+  * Nothing here connects; files named for TLS are read when a context is asked for; a missing one is a `MissingError`.
   * The password is in no `repr`, so in no log line and no traceback.
   * What the embedded broker cannot do (idempotence, static membership) is left out here, so no caller has to know.
 """
