@@ -54,7 +54,7 @@ types: install ## static types
 	$(BIN)/mypy
 
 kafka: install ## a one-node Apache Kafka in the foreground
-	$(BIN)/python -m tests.support.kafka
+	$(BIN)/python tests/support/kafka.py
 
 bench: install ## the benchmarks, on a real Kafka
 	$(BIN)/python -m bench
