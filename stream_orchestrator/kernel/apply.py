@@ -1,0 +1,346 @@
+"""`apply`: one step's row, one event, the time; out come the new row and its effects. Pure.
+
+Promises
+  * Every edge gets exactly one token per run, whatever arrives twice and in whatever order.
+  * The same position again gives the same effects again; the same event from another position gives none.
+  * An outcome that is used more than once (several edges, or an abort) is durable before its first use (`first`).
+  * After an abort, steps that have not begun pass `cancelled` without running.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from stream_orchestrator.errors import RunError
+from stream_orchestrator.kernel import ids
+from stream_orchestrator.kernel.effects import Answer, CallRequest, RunScript, ScriptDone
+from stream_orchestrator.kernel.events import Report, Token, TokenKind
+from stream_orchestrator.kernel.kinds import Ask, Attempt, Fault, Step, TaskKind, Value
+from stream_orchestrator.kernel.policies import Next, Park, Settle, after_fault
+from stream_orchestrator.kernel.rows import StepRow
+from stream_orchestrator.kernel.scope import Surroundings, of_step
+from stream_orchestrator.plan import templates
+from stream_orchestrator.plan.model import TaskPlan
+
+CALL_GRACE = 60.0  # seconds past a call's deadline before its asker gives up: the call service always answers sooner
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Ask a service. The same id asked twice is one call."""
+
+    call_id: str
+    request: CallRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One thing that happened to a step, as the audit tells it."""
+
+    kind: str
+    attempt: int = 0
+    details: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What follows from an event. With `first` the row is durable before the effects; `durable` rows are written always.
+
+    `tokens` go to `task.downstream`. `abort`: the run takes no new steps. `duplicate`: nothing happened.
+    """
+
+    row: StepRow
+    tokens: tuple[Token, ...] = ()
+    call: Call | None = None
+    script: RunScript | None = None
+    first: bool = False
+    durable: bool = True
+    abort: bool = False
+    duplicate: bool = False
+    transitions: tuple[Transition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stepper:
+    """Applies events to the rows of one task in one run. Holds no state: made where it is needed."""
+
+    task: TaskPlan
+    around: Surroundings
+    kinds: Mapping[str, TaskKind]
+    now: float
+
+    # --- events, in the order of a step's life -------------------------------------------------------------------
+
+    def on_token(self, row: StepRow | None, token: Token, position: str) -> Decision:
+        """An upstream task has ended."""
+        row = row or StepRow(run_id=token.run_id, task=self.task.name)
+        if token.source in row.tokens:
+            again = row.positions[token.source] == position and row.at == position
+            return self.emit(row) if again else self._nothing(row)
+        row = replace(
+            row,
+            tokens={**row.tokens, token.source: token},
+            positions={**row.positions, token.source: position},
+            at=position,
+            started_at=row.started_at or self.now,
+        )
+        if len(row.tokens) < len(self.task.upstream or (token.source,)):
+            return Decision(row=row)
+        return self._ready(row)
+
+    def on_reply(self, row: StepRow | None, call_id: str, answer: Answer, position: str) -> Decision | None:
+        """A call was answered. None: nobody here asked."""
+        if row is None:
+            return None
+        if row.at == position:
+            return self.emit(row)
+        if row.state != "calling" or row.call_id != call_id:
+            return self._nothing(row)
+        row = replace(
+            row,
+            at=position,
+            due=None,
+            usd=row.usd + answer.usd,
+            input_tokens=row.input_tokens + answer.input_tokens,
+            output_tokens=row.output_tokens + answer.output_tokens,
+            calls=row.calls + 1,
+            model=answer.model or row.model,
+        )
+        return self._answered(row, answer)
+
+    def on_script(self, row: StepRow, done: ScriptDone) -> Decision:
+        """The script of this row's attempt has ended."""
+        if row.state != "running":
+            return self._nothing(row)
+        return self._go(row, lambda kind, attempt: kind.scripted(attempt, done))
+
+    def on_due(self, row: StepRow) -> Decision:
+        """The row's time has come: a parked attempt begins again, an unanswered call is given up."""
+        row = replace(row, at="", due=None)
+        if row.state == "parked":
+            return self._cancelled(row) if self.around.run.aborted_by else self._begin(row)
+        if row.state == "calling":
+            return self._fault(row, Fault(type="Timeout", message="no answer came", passing=True, reason="timeout"))
+        return self._nothing(row)
+
+    def emit(self, row: StepRow) -> Decision:
+        """The effects of the row's last transition once more: after a crash, nobody knows whether they were seen."""
+        match row.state:
+            case "done":
+                return self._publish(row)
+            case "running" | "calling":
+                return self._again(row)
+            case _:
+                return Decision(row=row)
+
+    # --- steps ---------------------------------------------------------------------------------------------------
+
+    def _ready(self, row: StepRow) -> Decision:
+        kinds = {token.kind for token in row.tokens.values()}
+        if self.around.run.aborted_by or kinds & {"failed", "cancelled"}:
+            return self._cancelled(row)
+        if kinds == {"skipped"}:
+            return self._end(row, "skipped", transition="skipped")
+        try:
+            if self.task.condition is not None and not templates.test(self.task.condition, self._scope(row)):
+                return self._end(row, "skipped", transition="skipped")
+        except templates.SkippedReference:
+            return self._end(row, "skipped", transition="skipped")
+        except RunError as error:
+            return self._fault(replace(row, attempt=1, attempts=1), _fatal(error))
+        return self._begin(replace(row, variant_started_at=self.now))
+
+    def _begin(self, row: StepRow) -> Decision:
+        row = self._on_time(replace(row, attempt=row.attempt + 1, attempts=row.attempts + 1, journal={}, call_number=0))
+        decision = self._go(row, lambda kind, attempt: kind.begin(attempt))
+        started = Transition("started" if row.attempts == 1 else "retried", row.attempts)
+        return replace(decision, transitions=(started, *decision.transitions))
+
+    def _again(self, row: StepRow) -> Decision:
+        """The attempt as it stands, asked for once more; rendering is deterministic, so it asks for the same."""
+        if row.state == "calling" and row.call_number:  # the script asked: running it again asks with the same id
+            row = replace(row, state="running")
+        return self._go(self._on_time(row), lambda kind, attempt: kind.begin(attempt))
+
+    def _go(self, row: StepRow, step: Any) -> Decision:
+        attempt = self._attempt(row)
+        try:
+            outcome: Step = step(self.kinds[attempt.variant.kind], attempt)
+        except templates.SkippedReference:
+            return self._end(row, "skipped", transition="skipped")
+        except RunError as error:
+            outcome = _fatal(error)
+        return self._follow(row, outcome, attempt)
+
+    def _follow(self, row: StepRow, outcome: Step, attempt: Attempt) -> Decision:
+        match outcome:
+            case Value(value):
+                return self._end(row, "value", output=value)
+            case Fault():
+                return self._fault(row, outcome)
+            case RunScript():
+                return Decision(row=replace(row, state="running", due=None), script=outcome, durable=False)
+            case Ask(request, number):
+                call_id = ids.call_id(row.run_id, self.task.name, row.variant, row.attempt, number)
+                request = replace(request, deadline=min(request.deadline or attempt.deadline, attempt.deadline))
+                due = max(request.deadline, self.now) + CALL_GRACE
+                row = replace(row, state="calling", call_id=call_id, call_number=number, due=due)
+                called = Transition("called", row.attempts, {"model": request.model, "call_id": call_id})
+                return Decision(row=row, call=Call(call_id, request), transitions=(called,))
+
+    def _answered(self, row: StepRow, answer: Answer) -> Decision:
+        if row.call_number:
+            journal = {**row.journal, str(row.call_number): _journaled(answer)}
+            row = replace(row, state="running", journal=journal)
+            return self._go(row, lambda kind, attempt: kind.begin(attempt))
+        if answer.error_type:
+            return self._fault(row, fault_of(answer))
+        return self._go(row, lambda kind, attempt: kind.answered(attempt, answer))
+
+    def _fault(self, row: StepRow, fault: Fault) -> Decision:
+        told = Transition("failed", row.attempts, {"type": fault.type, "message": fault.message[:500]})
+        match after_fault(self.task, row, fault, self.now):
+            case Park(until):
+                return Decision(row=replace(row, state="parked", due=until), transitions=(told,))
+            case Next():
+                decision = self._fall_back(row, fault)
+            case Settle(how):
+                decision = self._settle(row, fault, how)
+        return replace(decision, transitions=(told, *decision.transitions))
+
+    def _fall_back(self, row: StepRow, fault: Fault) -> Decision:
+        answering = self.task.variants[row.variant + 1].name
+        row = replace(row, variant=row.variant + 1, attempt=0, variant_started_at=self.now)
+        row = replace(row, degraded=(self._degraded(row, fault, answering),))
+        decision = self._begin(row)
+        return replace(decision, transitions=(Transition("fell_back", row.attempts), *decision.transitions))
+
+    def _settle(self, row: StepRow, fault: Fault, how: str) -> Decision:
+        match how:
+            case "fallback_value":
+                row = replace(row, degraded=(self._degraded(row, fault, "fallback_value"),))
+                return self._end(row, "value", output=self.task.fallback_value)
+            case "continue":
+                row = replace(row, degraded=(self._degraded(row, fault, "null"),))
+                return self._end(row, "value", output=None)
+            case "skip":
+                row = replace(row, degraded=(self._degraded(row, fault, "skipped"),))
+                return self._end(row, "skipped", transition="skipped")
+            case _:
+                return self._end(row, "failed", error=self._error(row, fault))
+
+    def _cancelled(self, row: StepRow) -> Decision:
+        return self._end(row, "cancelled", transition="cancelled")
+
+    def _end(
+        self, row: StepRow, kind: TokenKind, *, output: Any = None, error: dict[str, Any] | None = None, transition: str = ""
+    ) -> Decision:
+        report = Report(
+            task=self.task.name,
+            kind=kind,
+            output=output,
+            error=error,
+            degraded=row.degraded if kind in {"value", "skipped"} else (),
+            usd=row.usd,
+            input_tokens=row.input_tokens,
+            output_tokens=row.output_tokens,
+            calls=row.calls,
+            started_at=row.started_at,
+            seconds=max(0.0, self.now - row.started_at),
+            attempts=row.attempts,
+            model=row.model,
+        )
+        decision = self._publish(replace(row, state="done", due=None, journal={}, report=report))
+        told = () if kind == "failed" else (Transition(transition or "finished", row.attempts),)
+        return replace(decision, transitions=told)
+
+    def _publish(self, row: StepRow) -> Decision:
+        assert row.report is not None
+        several = len(self.task.downstream) > 1
+        abort = row.report.kind == "failed"
+        token = Token(
+            run_id=row.run_id,
+            source=self.task.name,
+            report=row.report,
+            trail=() if several else trail_of(row),
+            traceparent=self.traceparent,
+        )
+        durable = several or abort or len(self.task.upstream) > 1 or row.attempts > 1 or row.calls > 0
+        tokens = (token,) * len(self.task.downstream)
+        return Decision(row=row, tokens=tokens, first=several or abort, durable=durable, abort=abort)
+
+    # --- small things --------------------------------------------------------------------------------------------
+
+    @property
+    def traceparent(self) -> str:
+        """The span of this step, for whoever is told of its outcome."""
+        run = self.around.run
+        return ids.traceparent(run.trace_id, ids.span_of(run.run_id, self.task.name))
+
+    def _attempt(self, row: StepRow) -> Attempt:
+        variant = self.task.variants[row.variant]
+        deadline = min(row.variant_started_at + variant.timeout, self.around.run.deadline)
+        scope = self._scope(row)
+        return Attempt(self.task, variant, row, self.around, scope, deadline, self.now)
+
+    def _scope(self, row: StepRow) -> Mapping[str, Any]:
+        scope = of_step(self.around, row)
+        if self.task.inputs:
+            scope.update(templates.render(self.task.inputs, scope))
+        return scope
+
+    def _on_time(self, row: StepRow) -> StepRow:
+        """Downtime is not the task's fault: an attempt that begins after its deadline has its whole time again."""
+        over = self.now >= row.variant_started_at + self.task.variants[row.variant].timeout
+        return replace(row, variant_started_at=self.now) if over else row
+
+    def _nothing(self, row: StepRow) -> Decision:
+        return Decision(row=row, duplicate=True)
+
+    def _degraded(self, row: StepRow, fault: Fault, answered_by: str) -> dict[str, Any]:
+        return {"task": self.task.name, "reason": f"{fault.type}: {fault.message}"[:500], "answered_by": answered_by}
+
+    def _error(self, row: StepRow, fault: Fault) -> dict[str, Any]:
+        return {
+            "type": fault.type,
+            "message": fault.message,
+            "task": self.task.name,
+            "attempts": row.attempts,
+            "retryable": fault.passing,
+            "reason": fault.reason,
+        }
+
+
+def trail_of(row: StepRow) -> tuple[Report, ...]:
+    """Every report that came with a row's tokens, once each: what the next token must carry when no row keeps it."""
+    reports: dict[str, Report] = {}
+    for token in row.tokens.values():
+        for report in (*token.trail, token.report):
+            reports.setdefault(report.task, report)
+    reports.pop("start", None)
+    return tuple(reports.values())
+
+
+def fault_of(answer: Answer) -> Fault:
+    """A call's fault as the policies see it."""
+    reason = "timeout" if answer.error_type.lower().endswith("timeout") else "task_failed"
+    return Fault(
+        type=answer.error_type,
+        message=answer.message,
+        passing=answer.retryable,
+        retry_after=answer.retry_after,
+        reason=reason,
+    )
+
+
+def _journaled(answer: Answer) -> dict[str, Any]:
+    if answer.error_type:
+        return {"error_type": answer.error_type, "message": answer.message}
+    tokens = answer.input_tokens + answer.output_tokens
+    return {"text": answer.text, "tokens": tokens, "cost": answer.usd, "model": answer.model}
+
+
+def _fatal(error: RunError) -> Fault:
+    return Fault(type=type(error).__name__, message=str(error))

@@ -1,0 +1,41 @@
+"""The audit record: what happened in one slot, told once, with ids that a copy repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from stream_orchestrator.kernel import ids
+from stream_orchestrator.kernel.apply import Transition
+from stream_orchestrator.kernel.results import dumps, instant
+from stream_orchestrator.kernel.rows import RunRow
+from stream_orchestrator.plan.model import Plan
+
+FORMAT = 1
+
+
+def record(plan: Plan, run: RunRow, task: str, at: str, *, now: float, transitions: Sequence[Transition]) -> bytes:
+    """One slot's record. `at` is the position (or the timer) that the slot began with: part of the record's id."""
+    told = [_told(task, transition, now) for transition in transitions]
+    marks = [f"{transition.kind}/{transition.attempt}" for transition in transitions]
+    return dumps(
+        {
+            "format": FORMAT,
+            "event_id": ids.event_id(run.run_id, [task, at, *marks]),
+            "run_id": run.run_id,
+            "pipeline": plan.slug,
+            "version": plan.version,
+            "trace_id": run.trace_id,
+            "transitions": told,
+        }
+    )
+
+
+def _told(task: str, transition: Transition, now: float) -> dict[str, Any]:
+    return {
+        "task": task,
+        "attempt": transition.attempt,
+        "kind": transition.kind,
+        "at": instant(now),
+        "details": transition.details or {},
+    }

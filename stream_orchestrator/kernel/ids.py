@@ -1,0 +1,83 @@
+"""Names that are computed, never drawn: a copy of any piece of work has the same ids as the first.
+
+Sources: ARCHITECTURE of runs (docs/architecture.md, "Identity"); W3C Trace Context for the shape of `traceparent`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+
+_TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}$")
+
+
+def digest(*parts: str | bytes, size: int = 16) -> bytes:
+    """`size` bytes that depend on every part and on where each begins and ends."""
+    state = hashlib.blake2b(digest_size=size)
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        state.update(len(data).to_bytes(8, "big"))
+        state.update(data)
+    return state.digest()
+
+
+def run_id_of(supplied: str | None, source_and_id: tuple[str, str] | None, position: str) -> str:
+    """The id of a run: the producer's own, else of the CloudEvent, else of the record's position."""
+    if supplied:
+        return supplied
+    parts = ("ce", *source_and_id) if source_and_id else ("at", position)
+    return digest(*parts).hex()
+
+
+def partition_of(key: bytes | str, partitions: int) -> int:
+    """The partition that is home to a key; equal keys meet, whoever asks."""
+    return int.from_bytes(digest(key, size=8), "big") % partitions
+
+
+def call_id(run_id: str, task: str, variant: int, attempt: int, number: int) -> str:
+    """One call of one attempt of one step."""
+    return digest("call", run_id, task, f"{variant}/{attempt}/{number}").hex()
+
+
+def unit(*parts: str) -> float:
+    """A number in [0, 1) that depends on the parts: the jitter of a retry, the same after a crash."""
+    return int.from_bytes(digest(*parts, size=7), "big") / 2**56
+
+
+def trace_of(traceparent: str | None, run_id: str) -> tuple[str, str]:
+    """The trace a run belongs to and the producer's span in it (empty when the producer sent none)."""
+    match = _TRACEPARENT.match(traceparent or "")
+    if match and set(match[1]) != {"0"} and set(match[2]) != {"0"}:
+        return match[1], match[2]
+    return digest("trace", run_id).hex(), ""
+
+
+def span_of(run_id: str, name: str) -> str:
+    """The span of one step, call or stage of a run."""
+    return digest("span", run_id, name, size=8).hex()
+
+
+def traceparent(trace_id: str, span_id: str) -> str:
+    """The W3C header for a span."""
+    return f"00-{trace_id}-{span_id}-01"
+
+
+def run_key(run_id: str) -> bytes:
+    """Where a run's row (and later its stub) stands in the table."""
+    return b"r" + digest(run_id)
+
+
+def step_key(run_id: str, slug: str) -> bytes:
+    """Where a step's row stands in the table."""
+    return b"s" + digest(run_id) + slug.encode()
+
+
+def sha256(data: bytes) -> str:
+    """The SHA-256 of bytes, in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def event_id(run_id: str, parts: Iterable[str]) -> str:
+    """The id of an audit event: the same whenever the same thing is told again."""
+    return digest("audit", run_id, *parts).hex()

@@ -1,0 +1,79 @@
+"""What a task kind is to the kernel: a way to begin an attempt, and a way to read what came of it.
+
+A kind is pure. It renders and reads; it never waits, retries or counts: those are the kernel's policies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from stream_orchestrator.kernel.effects import Answer, CallRequest, RunScript, ScriptDone
+from stream_orchestrator.kernel.rows import StepRow
+from stream_orchestrator.kernel.scope import Surroundings
+from stream_orchestrator.plan.model import TaskPlan, Variant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """An attempt that failed. `reason` is the dead letter's, should nothing else answer.
+
+    `passing`: another attempt may do better. `retry_after`: seconds, when the service said so.
+    """
+
+    type: str
+    message: str
+    passing: bool = False
+    retry_after: float | None = None
+    reason: str = "task_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """An attempt's output."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """The attempt needs the answer to a call; `number` counts the calls of a script, 0 is the task's own."""
+
+    request: CallRequest
+    number: int = 0
+
+
+Step = Value | Fault | Ask | RunScript
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt as a kind sees it. `scope` are the template names, `deadline` when the variant's time is over."""
+
+    task: TaskPlan
+    variant: Variant
+    row: StepRow
+    around: Surroundings
+    scope: Mapping[str, Any]
+    deadline: float
+    now: float
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class TaskKind(Protocol):
+    """One kind of task. `guarantees` is printed by the docs: what may happen twice, and what never does."""
+
+    name: str
+    summary: str
+    guarantees: str
+    example: str
+
+    def begin(self, attempt: Attempt) -> Step:
+        """The first step of an attempt. Raises `RunError` when it cannot even begin (a template fails)."""
+
+    def answered(self, attempt: Attempt, answer: Answer) -> Step:
+        """What follows from a call's answer that is no fault."""
+
+    def scripted(self, attempt: Attempt, done: ScriptDone) -> Step:
+        """What follows from a script that ended."""

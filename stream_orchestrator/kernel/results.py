@@ -1,0 +1,184 @@
+"""The result record: what a run gave, in bytes that are the same in every copy.
+
+Shape: CONTRACT of results (docs/results.md). It is built once, written to the run's row, and published from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from stream_orchestrator.errors import RunError
+from stream_orchestrator.kernel import ids
+from stream_orchestrator.kernel.events import Report
+from stream_orchestrator.kernel.rows import RunRow
+from stream_orchestrator.kernel.scope import Surroundings, output_of, template_scope
+from stream_orchestrator.plan import templates
+from stream_orchestrator.plan.model import RESULT, Plan
+
+FORMAT = 1
+REASONS = (
+    "not_json",
+    "invalid_input",
+    "too_large",
+    "run_id_conflict",
+    "task_failed",
+    "timeout",
+    "expired",
+    "budget_exhausted",
+    "sandbox_killed",
+    "unknown_version",
+    "cancelled",
+    "internal",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A run's end: its status, the text of its result record, and the dead letter's headers if it has one."""
+
+    status: str
+    result: str
+    letter: dict[str, str] | None
+
+
+def instant(seconds: float) -> str:
+    """An instant as RFC 3339 in UTC, to the millisecond."""
+    text = datetime.fromtimestamp(seconds, tz=UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def dumps(value: Any) -> bytes:
+    """JSON bytes; equal values give equal bytes."""
+    return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+
+
+def build(around: Surroundings, reports: Mapping[str, Report], now: float, *, error: dict[str, Any] | None = None) -> Outcome:
+    """The outcome of a run whose tasks gave these reports. `error` when the run ends without them (expired, cancelled)."""
+    plan, run = around.plan, around.run
+    ordered = [reports[task.name] for task in plan.tasks if task.name in reports]
+    error = error or _first_error(run, ordered)
+    output: Any = None
+    if error is None:
+        try:
+            output = _output(around, reports)
+        except RunError as fault:
+            error = _problem("output", type(fault).__name__, str(fault))
+    degraded = [entry for report in ordered for entry in report.degraded]
+    status = "failed" if error else "degraded" if degraded else "succeeded"
+    record = {
+        **_identity(plan, run, status),
+        "output": output,
+        "output_sha256": ids.sha256(dumps(output)),
+        "outputs": {report.task: report.output for report in ordered if report.kind in {"value", "skipped"}},
+        "error": _public(error),
+        "degraded": degraded,
+        "cost": _cost(ordered),
+        "usage": _usage(ordered),
+        "timings": _timings(run, ordered, now),
+        "trace_id": run.trace_id,
+    }
+    return Outcome(status, dumps(record).decode(), _letter(error) if error else None)
+
+
+def rejected(plan: Plan, run: RunRow, error: dict[str, Any], now: float, **more: Any) -> Outcome:
+    """The outcome of an input event that never became work."""
+    record = {
+        **_identity(plan, run, "rejected"),
+        "output": None,
+        "output_sha256": ids.sha256(b"null"),
+        "outputs": {},
+        "error": _public(error),
+        "degraded": [],
+        "cost": _cost([]),
+        "usage": _usage([]),
+        "timings": _timings(run, [], now),
+        "trace_id": run.trace_id,
+        **more,
+    }
+    return Outcome("rejected", dumps(record).decode(), _letter(error))
+
+
+def ended(reason: str, kind: str, message: str) -> dict[str, Any]:
+    """The error of a run that ended for a reason of its own."""
+    return {"type": kind, "message": message, "task": None, "attempts": 0, "retryable": False, "reason": reason}
+
+
+def _problem(task: str, kind: str, message: str) -> dict[str, Any]:
+    return {"type": kind, "message": message, "task": task, "attempts": 0, "retryable": False, "reason": "task_failed"}
+
+
+def _identity(plan: Plan, run: RunRow, status: str) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "run_id": run.run_id,
+        "attempt": run.attempt,
+        "retry_of": run.retry_of,
+        "pipeline": plan.slug,
+        "version": plan.version,
+        "status": status,
+    }
+
+
+def _first_error(run: RunRow, reports: Iterable[Report]) -> dict[str, Any] | None:
+    errors = {report.task: report.error for report in reports if report.error}
+    return errors.get(run.aborted_by) or next(iter(errors.values()), None)
+
+
+def _output(around: Surroundings, reports: Mapping[str, Report]) -> Any:
+    plan = around.plan
+    if plan.has_output:
+        outputs = {name: output_of(report, skipped=templates.SKIPPED) for name, report in reports.items()}
+        try:
+            return templates.render(plan.output, template_scope(around, outputs))
+        except templates.SkippedReference:
+            return None
+    last = [task.name for task in plan.tasks if task.downstream == (RESULT,)]
+    if len(last) == 1:
+        return output_of(reports[last[0]])
+    return {name: output_of(reports[name]) for name in last}
+
+
+def _public(error: dict[str, Any] | None) -> dict[str, Any] | None:
+    return {name: value for name, value in error.items() if name != "reason"} if error else None
+
+
+def _letter(error: dict[str, Any]) -> dict[str, str]:
+    return {
+        "dlq-reason": error["reason"],
+        "dlq-message": error["message"][:2000],
+        "dlq-task": error["task"] or "",
+        "dlq-attempts": str(error["attempts"]),
+    }
+
+
+def _cost(reports: list[Report]) -> dict[str, Any]:
+    by_task = {report.task: round(report.usd, 10) for report in reports if report.calls}
+    return {"usd": round(sum(by_task.values()), 10), "by_task": by_task}
+
+
+def _usage(reports: list[Report]) -> dict[str, int]:
+    return {
+        "input_tokens": sum(report.input_tokens for report in reports),
+        "output_tokens": sum(report.output_tokens for report in reports),
+        "calls": sum(report.calls for report in reports),
+        "cached_calls": 0,
+    }
+
+
+def _timings(run: RunRow, reports: list[Report], now: float) -> dict[str, Any]:
+    tasks = {report.task: _timing(report) for report in reports if report.attempts}
+    return {"accepted_at": instant(run.accepted_at), "finished_at": instant(now), "tasks": tasks}
+
+
+def _timing(report: Report) -> dict[str, Any]:
+    timing: dict[str, Any] = {
+        "started_at": instant(report.started_at),
+        "seconds": round(report.seconds, 6),
+        "attempts": report.attempts,
+    }
+    return {**timing, "model": report.model} if report.model else timing

@@ -1,0 +1,158 @@
+"""The rows of a version's table: runs, steps, and the stubs that remain of runs.
+
+Promises
+  * `decode(encode(row)) == row`. Rows are small and mortal: when a run is terminal its steps go and its row shrinks
+    to a stub of 16 bytes, which goes at `expires`.
+  * A row stores the position that made its last transition (`at`; empty: a timer made it). The same position again is a
+    redelivery; another is a duplicate.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import orjson
+
+from stream_orchestrator.errors import HouseError
+from stream_orchestrator.kernel.events import Report, Token, lean, report_from, token_data, token_from
+
+RunState = Literal["running", "ended"]
+StepState = Literal["waiting", "running", "calling", "parked", "done"]
+STATUSES = ("succeeded", "degraded", "failed", "rejected")
+_STUB = struct.Struct(">cBHqI")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """One input event on its way. `payload`, `key` and `headers` are the record's own (latin-1 for bytes).
+
+    When it has ended, `result` is the exact text of its result record and `letter` the headers of its dead letter.
+    """
+
+    run_id: str
+    payload: str
+    key: str | None
+    headers: tuple[tuple[str, str], ...]
+    position: str
+    accepted_at: float
+    deadline: float
+    at: str
+    supplied: bool = False
+    attempt: int = 1
+    retry_of: str | None = None
+    trace_id: str = ""
+    parent_span: str = ""
+    state: RunState = "running"
+    aborted_by: str = ""
+    status: str = ""
+    result: str = ""
+    letter: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stub:
+    """What remains of a run: how it ended, where its result stands, and until when copies are answered."""
+
+    status: str
+    partition: int
+    offset: int
+    expires: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRow:
+    """One task in one run. `tokens` holds the arrived ones by source, `positions` where each stood.
+
+    `variant` counts fallbacks, `attempt` the tries of this variant, `attempts` all; `journal` the answers that its script
+    has by number. `due`: when it wants to be woken.
+    """
+
+    run_id: str
+    task: str
+    state: StepState = "waiting"
+    at: str = ""
+    tokens: dict[str, Token] = field(default_factory=dict)
+    positions: dict[str, str] = field(default_factory=dict)
+    started_at: float = 0.0
+    variant: int = 0
+    variant_started_at: float = 0.0
+    attempt: int = 0
+    attempts: int = 0
+    call_id: str = ""
+    call_number: int = 0
+    journal: dict[str, Any] = field(default_factory=dict)
+    degraded: tuple[dict[str, Any], ...] = ()
+    usd: float = 0.0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    calls: int = 0
+    model: str = ""
+    due: float | None = None
+    report: Report | None = None
+
+
+Row = RunRow | Stub | StepRow
+
+
+def due(row: Row) -> float | None:
+    """When a row wants to be woken, in UNIX seconds."""
+    match row:
+        case StepRow():
+            return row.due
+        case RunRow():
+            return row.deadline if row.state == "running" else None
+        case Stub():
+            return row.expires
+
+
+def encode(row: Row) -> bytes:
+    """A row as the value of a changelog record."""
+    match row:
+        case Stub():
+            return _STUB.pack(b"\0", STATUSES.index(row.status), row.partition, row.offset, int(row.expires))
+        case RunRow():
+            return b"r" + orjson.dumps(asdict(row))
+        case StepRow():
+            return b"s" + orjson.dumps(_step_data(row))
+
+
+def _step_data(row: StepRow) -> dict[str, Any]:
+    plain = {name: getattr(row, name) for name in StepRow.__slots__ if name not in {"tokens", "report"}}
+    data = {name: value for name, value in plain.items() if value or name in {"run_id", "task", "state"}}
+    data["tokens"] = {source: token_data(token) for source, token in row.tokens.items()}
+    if row.report is not None:
+        data["report"] = lean(asdict(row.report))
+    return data
+
+
+def decode(data: bytes) -> Row:
+    """The row of a changelog record. One that cannot be read is our own failure: the partition is not ready."""
+    try:
+        match data[:1]:
+            case b"\0":
+                _, status, partition, offset, expires = _STUB.unpack(data)
+                return Stub(STATUSES[status], partition, offset, float(expires))
+            case b"r":
+                body = orjson.loads(data[1:])
+                return RunRow(**{**body, "headers": tuple((name, value) for name, value in body["headers"])})
+            case b"s":
+                return _step_from(orjson.loads(data[1:]))
+    except (orjson.JSONDecodeError, struct.error, KeyError, TypeError, ValueError, IndexError) as error:
+        raise HouseError(f"a row of the table cannot be read: {error}") from error
+    raise HouseError(f"a row of the table begins with {data[:1]!r}")
+
+
+def _step_from(body: dict[str, Any]) -> StepRow:
+    tokens = {source: token_from(token) for source, token in body["tokens"].items()}
+    report = report_from(body["report"]) if "report" in body else None
+    return StepRow(**{**body, "tokens": tokens, "report": report, "degraded": tuple(body.get("degraded", ()))})
+
+
+class Codec:
+    """The table's view of these rows (`streaming.core.RowCodec`)."""
+
+    encode = staticmethod(encode)
+    decode = staticmethod(decode)
+    due = staticmethod(due)

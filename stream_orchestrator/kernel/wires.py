@@ -1,0 +1,122 @@
+"""Where things go: the topics of a version, and the headers of what leaves it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+import orjson
+
+from stream_orchestrator.kernel import ids
+from stream_orchestrator.kernel.apply import Call
+from stream_orchestrator.kernel.effects import CallRequest
+from stream_orchestrator.kernel.events import Undecodable
+from stream_orchestrator.kernel.rows import RunRow
+from stream_orchestrator.plan.model import TaskPlan
+
+OWN_HEADERS = frozenset({"run-id", "status", "traceparent", "content-type", "redrive-of"})
+Headers = tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wires:
+    """The topics of one version. `inbox_prefix` ends in a dot; `route` names the service of a model, `calls` its topic,
+    `shards` the partition count of that topic.
+    """
+
+    inbox_prefix: str
+    results: str
+    dlq: str
+    audit: str
+    internal_dlq: str
+    route: Callable[[str], str]
+    calls: Mapping[str, str] = field(default_factory=dict)
+    shards: Mapping[str, int] = field(default_factory=dict)
+
+    def inbox(self, slug: str) -> str:
+        """The inbox of a task (or of `start` and `result`)."""
+        return self.inbox_prefix + slug
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRecord:
+    """A call on its way: where it goes, and the record itself."""
+
+    topic: str
+    partition: int
+    key: bytes
+    value: bytes
+    headers: Headers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallEvent:
+    """A call as its agent reads it. `reply_topic`, `reply_partition`: the inbox of the task that asks."""
+
+    call_id: str
+    run_id: str
+    task: str
+    reply_topic: str
+    reply_partition: int
+    request: CallRequest
+    expires: float = 0.0
+    traceparent: str = ""
+
+
+def encode_call(event: CallEvent) -> bytes:
+    """A call as the value of its record."""
+    return orjson.dumps({"format": 1, "call": asdict(event)})
+
+
+def decode_call(data: bytes | None) -> CallEvent:
+    """The call of a record; anything else is `Undecodable`."""
+    try:
+        body = orjson.loads(data or b"")["call"]
+        request = CallRequest(**{**body["request"], "messages": tuple(body["request"]["messages"])})
+        return CallEvent(**{**body, "request": request})
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise Undecodable(f"not a call: {error}") from error
+
+
+def result_headers(run_id: str, status: str, trace_id: str, carried: Sequence[tuple[str, str]]) -> Headers:
+    """The headers of a result: ours, then the producer's own."""
+    span = ids.span_of(run_id, "publish")
+    own = (
+        ("run-id", run_id.encode()),
+        ("status", status.encode()),
+        ("traceparent", ids.traceparent(trace_id, span).encode()),
+        ("content-type", b"application/json"),
+    )
+    return (*own, *((name, value.encode("latin-1")) for name, value in carried if name.lower() not in OWN_HEADERS))
+
+
+def letter_headers(run_id: str, position: str, original: Sequence[tuple[str, str]], letter: Mapping[str, str]) -> Headers:
+    """The headers of a dead letter: the original ones untouched, then what went wrong and where the record stood."""
+    topic, partition, offset = position.rsplit("/", 2)
+    kept = tuple((name, value.encode("latin-1")) for name, value in original if name != "run-id")
+    place = (("dlq-topic", topic), ("dlq-partition", partition), ("dlq-offset", offset), ("run-id", run_id))
+    told = tuple((name, value.encode()) for name, value in (*letter.items(), *place))
+    return (*kept, *told)
+
+
+def call_record(wires: Wires, home: int, task: TaskPlan, run: RunRow, call: Call) -> CallRecord:
+    """The record that asks a service; its reply comes to this task's inbox, at the run's home."""
+    service = wires.route(call.request.model)
+    traceparent = ids.traceparent(run.trace_id, ids.span_of(run.run_id, task.name))
+    event = CallEvent(
+        call_id=call.call_id,
+        run_id=run.run_id,
+        task=task.name,
+        reply_topic=wires.inbox(task.slug),
+        reply_partition=home,
+        request=call.request,
+        expires=run.deadline,
+        traceparent=traceparent,
+    )
+    return CallRecord(
+        topic=wires.calls[service],
+        partition=ids.partition_of(call.call_id, wires.shards[service]),
+        key=call.call_id.encode(),
+        value=encode_call(event),
+        headers=(("run-id", run.run_id.encode()), ("traceparent", traceparent.encode())),
+    )

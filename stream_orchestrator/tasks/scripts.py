@@ -1,0 +1,77 @@
+"""What tasks with a script share: how one is asked for, and how its end is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stream_orchestrator.kernel.effects import CallRequest, RunScript, ScriptDone
+from stream_orchestrator.kernel.kinds import Ask, Attempt, Fault, Step, Value
+from stream_orchestrator.kernel.scope import outputs_of
+from stream_orchestrator.plan.scripts import Script
+from stream_orchestrator.plan.templates import SKIPPED
+
+LEAST_SECONDS = 0.05  # an attempt whose time is over still gets a moment to say so itself
+
+
+def run_script(attempt: Attempt, *, journal: bool = False) -> RunScript:
+    """The script of an attempt, its values bound. `journal`: it may ask models and finds their answers by number."""
+    options = attempt.variant.options
+    script = Script.parse(options["script"])
+    prepared = script.prepare(attempt.scope)
+    outputs = outputs_of(attempt.row)
+    bound = {**attempt.scope, **outputs}
+    return RunScript(
+        source=prepared.source,
+        digest=prepared.digest,
+        bindings=dict(prepared.bindings),
+        names={name: _plain(bound[name]) for name in script.free_names if name in bound},
+        journal=dict(attempt.row.journal) if journal else {},
+        info=_info(attempt, outputs),
+        timeout=max(LEAST_SECONDS, attempt.deadline - attempt.now),
+        memory_bytes=int(options.get("memory_bytes") or RunScript.__dataclass_fields__["memory_bytes"].default),
+        network=bool(options.get("network")),
+        env=tuple(options.get("env") or ()),
+    )
+
+
+def _plain(value: Any) -> Any:
+    return None if value is SKIPPED else value
+
+
+def _info(attempt: Attempt, outputs: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **attempt.around.run_info(),
+        "run_id": attempt.row.run_id,
+        "task": attempt.task.name,
+        "attempt": attempt.row.attempts,
+        "variables": dict(attempt.around.values),
+        "outputs": outputs,
+    }
+
+
+def script_ended(attempt: Attempt, done: ScriptDone) -> Step:
+    """A script's value, its fault, or the call it waits for."""
+    match done.kind:
+        case "value":
+            return Value(done.value)
+        case "call":
+            return Ask(_request(attempt, done.request or {}), done.call_number)
+        case "timeout":
+            seconds = attempt.variant.timeout
+            message = f"the script did not end within {seconds:g} s"
+            return Fault(type="Timeout", message=message, passing=True, reason="timeout")
+        case "killed":
+            return Fault(type="SandboxKilled", message=done.message, passing=True, reason="sandbox_killed")
+        case _:
+            return Fault(type=done.error_type, message=done.message, passing=True)
+
+
+def _request(attempt: Attempt, asked: dict[str, Any]) -> CallRequest:
+    options = attempt.variant.options
+    return CallRequest(
+        model=asked.get("model") or options.get("model") or "",
+        messages=({"role": "user", "content": asked["text"]},),
+        params=dict(asked.get("params") or {}),
+        deadline=attempt.deadline,
+        on_ambiguous=attempt.variant.on_ambiguous,
+    )
