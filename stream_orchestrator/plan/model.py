@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-START = "start"
-RESULT = "result"
+START = ":start"  # no slug and no name in a template looks like these, so no task can be mistaken for one
+RESULT = ":result"
 
 OnFailure = Literal["abort_pipeline", "skip", "continue"]
 OnAmbiguous = Literal["retry", "fail"]
@@ -22,8 +22,8 @@ OnAmbiguous = Literal["retry", "fail"]
 class Variant:
     """One way to do a task: the task itself (the first variant) or one of its fallbacks, in order.
 
-    `options` are the fields of the task kind, defaults filled in, templates and scripts as source text. Times in seconds.
-    `timeout` bounds all attempts of this variant together; `retries` counts attempts after the first.
+    `options` are the fields of the task kind, defaults filled in, templates and scripts as source text. Times are
+    seconds. `timeout` bounds all attempts of this variant together; `retries` counts attempts after the first.
     """
 
     name: str
