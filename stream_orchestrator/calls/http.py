@@ -1,0 +1,143 @@
+"""The border to HTTP: the one module that knows httpx and aiohttp, so that another library is another import here.
+
+Promises
+  * One `post` sends at most one request: no redirects, no retries, no proxies or keys from the environment.
+  * It ends by `deadline`, whatever the other side does, and reads at most `max_body` bytes.
+  * When no reply came, `NoReply.sent` tells whether the request had left: only then may it have been carried out.
+Cancelling closes the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from stream_orchestrator.calls.faults import Reply
+
+Failure = Literal["unreachable", "timeout", "disconnected", "too_large", "bad_answer"]
+# Idle connections are given up before most servers do (60 s and more), or a call dies on a line that was just cut.
+KEEP_ALIVE = 15.0
+
+
+class NoReply(Exception):
+    """No whole reply came. `sent`: the request had left, so it may have been carried out."""
+
+    def __init__(self, failure: Failure, message: str, *, sent: bool) -> None:
+        super().__init__(message)
+        self.failure = failure
+        self.sent = sent
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far one request came. The connection itself tells (aiohttp's trace), in the task of its request."""
+
+    sent: bool = False
+    response: aiohttp.ClientResponse | None = None
+
+
+_progress: ContextVar[_Progress] = ContextVar("progress")
+
+
+class Http:
+    """A pool of connections to services. Its only verb is `post`; `close` it in the loop that used it."""
+
+    def __init__(self, *, connect_timeout: float, first_byte_timeout: float, max_body: int) -> None:
+        self._connect_timeout = connect_timeout
+        self._first_byte_timeout = first_byte_timeout
+        self._max_body = max_body
+        self._client: httpx.AsyncClient | None = None
+
+    async def post(self, url: str, *, headers: dict[str, str], body: bytes, deadline: float) -> Reply:
+        """Send once and read the whole reply. `deadline` is on the loop's clock. Raises `NoReply`, and nothing else."""
+        progress = _Progress()
+        token = _progress.set(progress)
+        complete = False
+        try:
+            async with asyncio.timeout_at(deadline):
+                reply = await self._exchange(url, headers, body)
+            complete = True
+            return reply
+        except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError) as error:
+            raise _no_reply(error, progress.sent) from error
+        except NoReply as error:
+            error.sent = progress.sent
+            raise
+        finally:
+            _progress.reset(token)
+            # Closing politely waits for the writer, which may wait for a server that reads no more.
+            if not complete and progress.response is not None:
+                progress.response.close()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
+    async def _exchange(self, url: str, headers: dict[str, str], body: bytes) -> Reply:
+        client = self._opened()
+        request = client.build_request("POST", url, headers=headers, content=body)
+        async with asyncio.timeout(self._first_byte_timeout):
+            response = await client.send(request, stream=True)
+        received = bytearray()
+        async for chunk in response.aiter_bytes():
+            received += chunk
+            if len(received) > self._max_body:
+                raise NoReply("too_large", f"the answer is larger than {self._max_body} bytes", sent=True)
+        await response.aclose()
+        return Reply(response.status_code, {k.lower(): v for k, v in response.headers.items()}, bytes(received))
+
+    def _opened(self) -> httpx.AsyncClient:
+        if self._client is None:
+            self._client = httpx.AsyncClient(
+                transport=AiohttpTransport(client=_session, trust_env=False),
+                timeout=httpx.Timeout(None, connect=self._connect_timeout),
+                headers={"accept-encoding": "gzip", "user-agent": "stream-orchestrator"},
+                follow_redirects=False,
+                trust_env=False,
+            )
+        return self._client
+
+
+def _session() -> aiohttp.ClientSession:
+    """No limit on connections (the service has one on calls), and no cookies from one call to the next."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        trace_configs=[_tracing()],
+    )
+
+
+def _tracing() -> aiohttp.TraceConfig:
+    async def on_sent(*_: Any) -> None:
+        _progress.get().sent = True
+
+    async def on_response(_session: Any, _context: Any, ended: aiohttp.TraceRequestEndParams) -> None:
+        _progress.get().response = ended.response
+
+    config = aiohttp.TraceConfig()
+    config.on_request_headers_sent.append(on_sent)
+    config.on_request_end.append(on_response)
+    return config
+
+
+def _no_reply(error: Exception, sent: bool) -> NoReply:
+    if isinstance(error, (TimeoutError, httpx.TimeoutException)) and not isinstance(error.__cause__, _LOST):
+        failure: Failure = "timeout" if sent or isinstance(error, TimeoutError) else "unreachable"
+        return NoReply(failure, "no answer in time" if sent else "no connection in time", sent=sent)
+    if isinstance(error, httpx.DecodingError):
+        return NoReply("bad_answer", "its compressed body is broken", sent=sent)
+    said = " ".join(str(error).split()) or type(error).__name__
+    return NoReply("disconnected" if sent else "unreachable", said, sent=sent)
+
+
+# httpx-aiohttp calls a cut connection a connect time-out; what lies beneath says what it is.
+_LOST = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientConnectionResetError)
