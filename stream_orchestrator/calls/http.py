@@ -10,6 +10,7 @@ Cancelling closes the connection.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from stream_orchestrator.calls.faults import Reply
 Failure = Literal["unreachable", "timeout", "disconnected", "too_large", "bad_answer"]
 # Idle connections are given up before most servers do (60 s and more), or a call dies on a line that was just cut.
 KEEP_ALIVE = 15.0
+PIECE = 256 * 1024
 
 
 class NoReply(Exception):
@@ -83,7 +85,8 @@ class Http:
 
     async def _exchange(self, url: str, headers: dict[str, str], body: bytes) -> Reply:
         client = self._opened()
-        request = client.build_request("POST", url, headers=headers, content=body)
+        sized = {**headers, "content-length": str(len(body))}
+        request = client.build_request("POST", url, headers=sized, content=_in_pieces(body))
         async with asyncio.timeout(self._first_byte_timeout):
             response = await client.send(request, stream=True)
         received = bytearray()
@@ -104,6 +107,12 @@ class Http:
                 trust_env=False,
             )
         return self._client
+
+
+async def _in_pieces(body: bytes) -> AsyncIterator[bytes]:
+    """A prompt of megabytes written at once holds up the loop (aiohttp warns of it)."""
+    for start in range(0, len(body), PIECE):
+        yield body[start : start + PIECE]
 
 
 def _session() -> aiohttp.ClientSession:
