@@ -1,0 +1,106 @@
+"""What a script may return: JSON, or what has one obvious JSON form. Everything else is refused with its path."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import uuid
+from collections.abc import Mapping, Set
+from typing import Any
+
+import orjson
+
+MAX_DEPTH = 200  # orjson stops at 254
+MAX_OUTPUT = 16 * 1024 * 1024  # the largest message our topics take
+_INTEGERS = range(-(2**63), 2**64)
+
+
+class NotJson(TypeError):
+    """A value has no JSON form. The message names the place in it."""
+
+
+def plain(value: Any, path: str = "output", *, depth: int = 0) -> Any:
+    """The JSON form of a value: a new structure that shares nothing mutable with it.
+
+    Tuples and sets become lists (sets sorted, where their members compare), dates, times and UUIDs become ISO text.
+    Keys must be text. NaN, infinity, bytes, Decimal, objects and anything else raise `NotJson` with the path.
+    """
+    if value is None or value is True or value is False:
+        return value
+    if isinstance(value, str):
+        return _text(value, path)
+    if isinstance(value, int):
+        return _integer(int(value), path)
+    if isinstance(value, float):
+        return _number(float(value), path)
+    if depth >= MAX_DEPTH:
+        raise NotJson(f"`{path[:60]}...` is nested deeper than {MAX_DEPTH} levels")
+    if isinstance(value, Mapping):
+        return {_key(key, path): plain(item, f"{path}[{key!r}]", depth=depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, f"{path}[{place}]", depth=depth + 1) for place, item in enumerate(value)]
+    if isinstance(value, Set):
+        return [plain(item, f"{path}[...]", depth=depth + 1) for item in _in_order(value)]
+    if isinstance(value, datetime.date | datetime.time):  # a datetime is a date
+        return value.isoformat()
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    raise NotJson(f"`{path}` is {_named(value)}, which is not JSON{_advice(value)}")
+
+
+def encode(value: Any) -> bytes:
+    """The bytes of a script's output; `NotJson` when it has none or is too large."""
+    body = orjson.dumps(plain(value))
+    if len(body) > MAX_OUTPUT:
+        raise NotJson(f"the output has {len(body):,} bytes; {MAX_OUTPUT:,} is the most")
+    return body
+
+
+def _text(value: str, path: str) -> str:
+    text = str.__str__(value)
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise NotJson(f"`{path}` holds half a character (a lone surrogate) at {error.start}") from error
+    return text
+
+
+def _integer(value: int, path: str) -> int:
+    if value not in _INTEGERS:
+        raise NotJson(f"`{path}` is an integer of more than 64 bits; return it as text")
+    return value
+
+
+def _number(value: float, path: str) -> float:
+    if not math.isfinite(value):
+        raise NotJson(f"`{path}` is {value}, which is not JSON; return None or text instead")
+    return value
+
+
+def _key(key: Any, path: str) -> str:
+    if not isinstance(key, str):
+        raise NotJson(f"`{path}` has the key {key!r:.60} ({_named(key)}); keys must be text")
+    return _text(key, path)
+
+
+def _in_order(value: Set[Any]) -> list[Any]:
+    try:
+        return sorted(value)
+    except TypeError:
+        return sorted(value, key=repr)
+
+
+def _named(value: Any) -> str:
+    kind = type(value)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+
+
+def _advice(value: Any) -> str:
+    if isinstance(value, bytes | bytearray):
+        return "; decode it or use base64"
+    if hasattr(value, "__dataclass_fields__"):
+        return "; return `dataclasses.asdict(...)`"
+    if hasattr(value, "tolist"):
+        return "; return its `.tolist()`"
+    return ""

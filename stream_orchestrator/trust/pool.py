@@ -1,0 +1,297 @@
+"""The pool of sandbox processes: where every script of the worker runs."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import orjson
+
+from stream_orchestrator.errors import HouseError, MissingError
+from stream_orchestrator.kernel.effects import RunScript, ScriptDone
+from stream_orchestrator.trust.child.values import plain
+from stream_orchestrator.trust.child.wire import pack
+from stream_orchestrator.trust.masking import Masker
+from stream_orchestrator.trust.process import Hello, Outcome, ProcessLost, SandboxProcess
+from stream_orchestrator.trust.scratch import Scratch
+from stream_orchestrator.trust.secrets import Secrets, is_ours
+
+FINGERPRINT_KEY = "STREAM_ORCHESTRATOR__TRUST__FINGERPRINT_KEY"
+MAX_RUNS = 1_000  # a process is replaced after so many: what scripts leave behind does not add up for ever
+_RETRIES = (0.1, 0.5, 2.0)  # between attempts to start a replacement; then whoever waits for one is told
+_KINDS = frozenset({"value", "error", "killed", "call"})
+_REPORTS = frozenset({"log", "metric", "audit", "alert"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolStatistics:
+    """The pool now (`size`, `idle`, `busy`, `waiting`), and since its start (the rest)."""
+
+    size: int
+    idle: int
+    busy: int
+    waiting: int
+    runs: int
+    timeouts: int
+    killed: int
+    recycled: int
+    started: int
+
+
+class ScriptPool:
+    """Runs scripts in `size` warm processes, and keeps one more in reserve.
+
+    Promises
+      * `run` never raises for what a script does. Runs start in the order they were asked for.
+      * A script that hangs holds one process, until its deadline; then the process is killed and the reserve takes its place.
+      * A crash costs the run that caused it, and no other.
+      * A value that a script got as a secret is masked in messages and reports.
+      * `close` leaves no process and no file behind; when the worker is killed, its processes die with it.
+    """
+
+    def __init__(
+        self,
+        *,
+        functions: Sequence[str] = (),
+        host_functions: Mapping[str, Callable[..., Any]] | None = None,
+        size: int | None = None,
+        scratch: Path | None = None,
+        secrets: Secrets | None = None,
+        fingerprint_key: bytes = b"",
+        max_runs: int = MAX_RUNS,
+    ) -> None:
+        self._size = size or max(2, os.cpu_count() or 2)
+        self._host_functions = dict(host_functions or {})
+        self._secrets = secrets or Secrets()
+        self.masker = Masker(self._secrets.known())
+        self._hello = Hello(
+            functions=tuple(functions),
+            host_functions=tuple(self._host_functions),
+            fingerprint_key=fingerprint_key or (self._secrets.own(FINGERPRINT_KEY) or "").encode(),
+            max_runs=max_runs,
+        )
+        self._scratch_parent = scratch
+        self._scratch: Scratch | None = None
+        self._threads = ThreadPoolExecutor(max_workers=self._size + 1, thread_name_prefix="host-function")
+        self._slots = asyncio.Semaphore(self._size)
+        # The process used last comes first: its caches are warm. An error in here is for the next who waits.
+        self._idle: asyncio.LifoQueue[SandboxProcess | Exception] = asyncio.LifoQueue()
+        self._processes: set[SandboxProcess] = set()
+        self._replacing: set[asyncio.Task[None]] = set()
+        self._helpers: frozenset[str] = frozenset()
+        self._busy = self._waiting = self._runs = self._timeouts = self._killed = self._recycled = self._started = 0
+
+    async def start(self) -> None:
+        """Start all processes. `MissingError` when the functions cannot be loaded, naming file, line and error."""
+        self._scratch = Scratch(self._scratch_parent)
+        started = await asyncio.gather(*(self._new() for _ in range(self._size + 1)), return_exceptions=True)
+        for outcome in started:
+            if isinstance(outcome, BaseException):
+                await self.close()
+                raise outcome
+            self._helpers = outcome.helpers
+            self._idle.put_nowait(outcome)
+
+    async def run(self, script: RunScript) -> ScriptDone:
+        """Run a script and say how it ended. `HouseError` when no process can be started any more."""
+        try:
+            step = pack({"steps": [self._step(script)]})
+        except TypeError as error:
+            return ScriptDone(kind="error", error_type="TypeError", message=f"its inputs are not JSON: {error}")
+        self._waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            return await self._run_on(await self._take(), script, step)
+        finally:
+            self._slots.release()
+
+    async def close(self) -> None:
+        """Kill every process and delete what scripts wrote. Runs that are still going end as `killed`."""
+        for task in self._replacing:
+            task.cancel()
+        await asyncio.gather(*self._replacing, return_exceptions=True)
+        await asyncio.gather(*(process.kill() for process in self._processes))
+        self._processes.clear()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._scratch is not None:
+            self._scratch.close()
+            self._scratch = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def helper_names(self) -> frozenset[str]:
+        """The bare names that scripts may use beside their inputs, known once the pool has started."""
+        return self._helpers | frozenset(self._host_functions)
+
+    def statistics(self) -> PoolStatistics:
+        return PoolStatistics(
+            size=self._size,
+            idle=self._idle.qsize(),
+            busy=self._busy,
+            waiting=self._waiting,
+            runs=self._runs,
+            timeouts=self._timeouts,
+            killed=self._killed,
+            recycled=self._recycled,
+            started=self._started,
+        )
+
+    def _step(self, script: RunScript) -> dict[str, Any]:
+        values = {name: self._secrets.variable(name) for name in script.env}
+        env = {name: value for name, value in values.items() if value is not None}
+        for value in env.values():
+            self.masker.add(value)
+        return {
+            "source": script.source,
+            "bindings": script.bindings,
+            "names": script.names,
+            "journal": script.journal,
+            "info": script.info,
+            "memory_bytes": script.memory_bytes,
+            "network": script.network,
+            "env": env,
+        }
+
+    async def _take(self) -> SandboxProcess:
+        while True:
+            process = await self._idle.get()
+            if isinstance(process, Exception):
+                self._replace(None)  # the next one who asks may have more luck
+                raise HouseError(f"no sandbox process can be started: {process}") from process
+            if process.alive:
+                return process
+            self._replace(process)
+
+    async def _run_on(self, process: SandboxProcess, script: RunScript, step: bytes) -> ScriptDone:
+        self._busy += 1
+        self._runs += 1
+        begun = time.perf_counter()
+        try:
+            outcome = await process.run(step, timeout=script.timeout, answer=self._answer)
+            done = _believed(outcome)
+        except ProcessLost as lost:
+            self._replace(process)
+            done = ScriptDone(kind=lost.kind, message=str(lost), reports=_known(lost.reports))
+        except BaseException:  # we were cancelled: nobody knows what the script is doing
+            self._replace(process)
+            raise
+        else:
+            self._give_back(process, spent=outcome.spent)
+        finally:
+            self._busy -= 1
+        self._timeouts += done.kind == "timeout"
+        self._killed += done.kind == "killed"
+        return self._told(done, script, seconds=time.perf_counter() - begun)
+
+    def _give_back(self, process: SandboxProcess, *, spent: bool) -> None:
+        if spent:
+            self._recycled += 1
+            self._replace(process)
+        else:
+            self._idle.put_nowait(process)
+
+    def _told(self, done: ScriptDone, script: RunScript, *, seconds: float) -> ScriptDone:
+        """The outcome as the outside may see it: timed, masked, and with what we refused."""
+        refused = tuple(_refused(name) for name in script.env if is_ours(name))
+        return replace(
+            done,
+            seconds=seconds,
+            message=self.masker.text(done.message),
+            reports=refused + tuple(self.masker.value(report) for report in done.reports),
+        )
+
+    async def _answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Answer what a script asks for. Whatever goes wrong here is the script's to catch, and its task's to handle."""
+        try:
+            value = await (self._secret(question) if question["what"] == "secret" else self._call(question))
+            return {"value": orjson.Fragment(orjson.dumps(plain(value, "its result")))}
+        except Exception as error:
+            return {"error_type": type(error).__name__, "message": str(error)}
+
+    async def _secret(self, question: dict[str, Any]) -> str:
+        name = str(question["name"])
+        value = self._secrets.get(name)
+        if value is None:
+            raise LookupError(self._secrets.missing(name))
+        self.masker.add(value)
+        return value
+
+    async def _call(self, question: dict[str, Any]) -> Any:
+        function = self._host_functions[question["name"]]
+        bound = partial(function, *question["args"], **question["kwargs"])
+        if inspect.iscoroutinefunction(function):
+            return await bound()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, bound)
+
+    async def _new(self) -> SandboxProcess:
+        assert self._scratch is not None
+        process = await SandboxProcess.start(self._hello, self._scratch.folder())
+        self._processes.add(process)
+        self._started += 1
+        return process
+
+    def _replace(self, process: SandboxProcess | None) -> None:
+        """In the background: the reserve serves meanwhile."""
+        task = asyncio.create_task(self._replacement(process))
+        self._replacing.add(task)
+        task.add_done_callback(self._replacing.discard)
+
+    async def _replacement(self, process: SandboxProcess | None) -> None:
+        if process is not None:
+            await process.kill()
+            self._processes.discard(process)
+            if self._scratch is not None:
+                await asyncio.to_thread(self._scratch.remove, process.folder)
+        for pause in (*_RETRIES, None):
+            try:
+                self._idle.put_nowait(await self._new())
+                return
+            except (HouseError, MissingError, OSError) as error:  # a TimeoutError is an OSError
+                if pause is None:
+                    self._idle.put_nowait(error)
+                    return
+            await asyncio.sleep(pause)
+
+
+def _believed(outcome: Outcome) -> ScriptDone:
+    """What the child says of a run, checked: the script might have said it itself."""
+    done = outcome.done
+    try:
+        if done["kind"] not in _KINDS:
+            raise ValueError(done["kind"])
+        return ScriptDone(
+            kind=done["kind"],
+            value=done.get("value"),
+            error_type=str(done.get("error_type", "")),
+            message=str(done.get("message", "")),
+            call_number=int(done.get("call_number", 0)),
+            request=dict(done["request"]) if done["kind"] == "call" else None,
+            reports=_known(outcome.reports),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ProcessLost("its process broke the protocol of its pipe", kind="killed", reports=()) from error
+
+
+def _known(reports: Sequence[Any]) -> tuple[dict[str, Any], ...]:
+    return tuple(report for report in reports if isinstance(report, dict) and report.get("kind") in _REPORTS)
+
+
+def _refused(name: str) -> dict[str, Any]:
+    message = f"the variable {name} belongs to the worker: scripts do not get it"
+    return {"kind": "log", "level": "warning", "message": message}
