@@ -59,9 +59,12 @@ kafka: install ## a one-node Apache Kafka in the foreground
 bench: install ## the benchmarks, on a real Kafka
 	$(BIN)/python -m bench
 
+LOCK := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-annotate --quiet \
+	--python-version 3.11 --custom-compile-command "make lock"
+
 lock: install ## resolve the dependencies again, for every platform
-	$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --all-extras --upgrade --no-annotate --quiet \
-		--python-version 3.11 --custom-compile-command "make lock" --output-file requirements.lock
+	$(LOCK) --all-extras --upgrade --output-file requirements.lock
+	$(LOCK) --extra scripts --constraint requirements.lock --output-file deploy/requirements.lock
 
 clean: ## remove everything that was made here
 	rm -rf .venv build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .kafka
