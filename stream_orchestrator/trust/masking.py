@@ -66,7 +66,7 @@ def _forms(value: str) -> Iterator[str]:
 
 
 def _certain_part(encode: Any, data: bytes, *, lead: int) -> str:
-    """The characters of the base64 of `...data...` that depend on `data` alone, when it begins at byte `lead` of three."""
+    """What of the base64 of `...data...` depends on `data` alone, when it begins at byte `lead` of three."""
     text: str = encode(b"\0" * lead + data).decode().rstrip("=")
     start = (lead * 8 + 5) // 6
     whole_bits = (lead + len(data)) * 8

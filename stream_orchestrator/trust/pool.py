@@ -51,7 +51,7 @@ class ScriptPool:
 
     Promises
       * `run` never raises for what a script does. Runs start in the order they were asked for.
-      * A script that hangs holds one process, until its deadline; then the process is killed and the reserve takes its place.
+      * A script that hangs holds one process until its deadline; then it is killed and the reserve takes its place.
       * A crash costs the run that caused it, and no other.
       * A value that a script got as a secret is masked in messages and reports.
       * `close` leaves no process and no file behind; when the worker is killed, its processes die with it.
@@ -217,7 +217,7 @@ class ScriptPool:
         )
 
     async def _answer(self, question: dict[str, Any]) -> dict[str, Any]:
-        """Answer what a script asks for. Whatever goes wrong here is the script's to catch, and its task's to handle."""
+        """Answer what a script asks for. What goes wrong here is the script's to catch, or its task's to handle."""
         try:
             value = await (self._secret(question) if question["what"] == "secret" else self._call(question))
             return {"value": orjson.Fragment(orjson.dumps(plain(value, "its result")))}

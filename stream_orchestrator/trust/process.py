@@ -100,8 +100,7 @@ class SandboxProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             reader, writer = await asyncio.open_unix_connection(sock=ours, limit=1 << 20)
-            with open(folder / _SAID, "wb") as stderr:
-                process = _spawn(theirs, stderr=stderr, folder=folder)
+            process = _spawn(theirs, folder)
         self = cls(process, folder, reader=reader, writer=writer)
         try:
             async with asyncio.timeout(START_TIMEOUT):
@@ -146,9 +145,7 @@ class SandboxProcess:
             said = (self.folder / _SAID).read_text(errors="replace").strip()[-2_000:]
             raise HouseError(f"a sandbox process ended before it was ready: {said}") from error
         if reply["op"] == "failed":
-            raise MissingError(
-                reply["message"], hint="mend the file, or leave it out of `functions:` and `--functions`"
-            )
+            raise MissingError(reply["message"], hint="mend it, or leave it out of `functions:` and `--functions`")
         self.helpers = frozenset(reply["helpers"])
         (self.folder / _SAID).unlink(missing_ok=True)
 
@@ -179,18 +176,19 @@ class SandboxProcess:
         return f"its process was ended by a signal: {signal.strsignal(-code) or -code}"
 
 
-def _spawn(theirs: socket.socket, *, stderr: Any, folder: Path) -> subprocess.Popen[bytes]:
+def _spawn(theirs: socket.socket, folder: Path) -> subprocess.Popen[bytes]:
     descriptor = theirs.fileno()
     options = ["-I", "-B", "-X", "utf8", "-c", _BOOT]
     command = [sys.executable, *options, str(_CHILD), str(_CHILD.parent), str(descriptor), str(os.getpid())]
     # Started on the event loop's own thread: the kernel's "die with the parent" is tied to the thread that forks.
-    return subprocess.Popen(  # noqa: S603  our own interpreter and our own module
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=stderr,
-        env={},
-        cwd=folder,
-        pass_fds=(descriptor,),
-        start_new_session=True,
-    )
+    with open(folder / _SAID, "wb") as stderr:
+        return subprocess.Popen(  # noqa: S603  our own interpreter and our own module
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            env={},
+            cwd=folder,
+            pass_fds=(descriptor,),
+            start_new_session=True,
+        )

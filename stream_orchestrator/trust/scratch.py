@@ -14,8 +14,8 @@ _PREFIX = "stream-orchestrator-scratch-"
 class Scratch:
     """A locked folder of this worker, with a folder for each process in it.
 
-    Promises: readable by our user alone; deleted by `close`; what a killed worker left behind is deleted by the next one
-    (its lock is free, however it died).
+    Promises: readable by our user alone; deleted by `close`; what a killed worker left behind is deleted by the next
+    one (its lock is free, however it died).
     """
 
     def __init__(self, parent: Path | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What runs inside a sandbox process. It imports the standard library, orjson and itself: a child starts in tens of milliseconds.
+"""What runs inside a sandbox process. It imports the standard library, orjson and itself: a start takes tens of ms.
 
     serve    the loop: one message of steps in, one `done` per step out
     turn     one run of one script, and how it ended

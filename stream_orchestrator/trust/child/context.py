@@ -16,27 +16,13 @@ from .values import plain
 from .wire import AskFailed, Wire
 
 NOT_BUILT = frozenset(
-    [
-        "get_cache",
-        "set_cache",
-        "get_circuit_breaker_state",
-        "record_circuit_breaker_success",
-        "record_circuit_breaker_failure",
-        "get_error_rate",
-        "get_current_batch",
-        "wait_for_batch_completion",
-        "get_global_state",
-        "set_global_state",
-        "get_persistent_state",
-        "set_persistent_state",
-        "get_shared_state",
-        "set_shared_state",
-        "get_task_cache",
-        "set_task_cache",
-        "get_pipeline_output",
-        "get_loop_variable",
-        "get_loop_iteration",
-    ]
+    (
+        *("get_cache", "set_cache", "get_task_cache", "set_task_cache"),
+        *("get_circuit_breaker_state", "record_circuit_breaker_success", "record_circuit_breaker_failure"),
+        *("get_error_rate", "get_current_batch", "wait_for_batch_completion"),
+        *("get_global_state", "set_global_state", "get_persistent_state", "set_persistent_state"),
+        *("get_shared_state", "set_shared_state", "get_pipeline_output", "get_loop_variable", "get_loop_iteration"),
+    )
 )
 
 

@@ -16,7 +16,7 @@ class FunctionsFailed(Exception):
 
 
 def load_functions(sources: Sequence[str]) -> dict[str, Any]:
-    """The names that scripts get: `__all__` of each source, else its public names that are not modules. Later ones win."""
+    """The names that scripts get: `__all__` of a source, else its public names that are not modules. Later ones win."""
     names: dict[str, Any] = {}
     for source in sources:
         names.update(_public(_load(source)))

@@ -5,8 +5,8 @@ Promises
     the scratch folder raises `PermissionError` in plain words.
   * Over its memory limit an allocation fails with `MemoryError`.
 
-Not a security boundary: an audit hook stops Python code that asks politely. Native code (`ctypes`, an extension) and code
-that goes for the interpreter itself get past it. Confinement by the kernel comes on top of it.
+Not a security boundary: an audit hook stops Python code that asks politely. Native code (`ctypes`, an extension) and
+code that goes for the interpreter itself get past it. Confinement by the kernel comes on top of it.
 """
 
 from __future__ import annotations
@@ -183,6 +183,10 @@ def _signals(guard: Guard, args: tuple[Any, ...]) -> None:
         raise PermissionError(SIGNAL)
 
 
+_NETWORK = ("connect", "bind", "getaddrinfo", "gethostbyname", "gethostbyaddr")
+_PROCESSES = ("system", "exec", "fork", "forkpty", "posix_spawn", "spawn")
+_FILES = ("remove", "rmdir", "mkdir", "chmod", "chown", "truncate", "utime", "setxattr")
+
 _CHECKS: dict[str, Callable[[Guard, tuple[Any, ...]], None]] = {
     "open": _open,
     "sqlite3.connect": _database,
@@ -197,25 +201,9 @@ _CHECKS: dict[str, Callable[[Guard, tuple[Any, ...]], None]] = {
     "os.rename": _moves,
     "os.link": _moves,
     "os.symlink": _link,
-    **dict.fromkeys(
-        ["socket.connect", "socket.bind", "socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"],
-        _reaches_out,
-    ),
-    **dict.fromkeys(
-        [
-            "subprocess.Popen",
-            "os.system",
-            "os.exec",
-            "os.fork",
-            "os.forkpty",
-            "os.posix_spawn",
-            "os.spawn",
-            "pty.spawn",
-        ],
-        _refuse(PROCESS),
-    ),
-    **dict.fromkeys(
-        ["os.remove", "os.rmdir", "os.mkdir", "os.chmod", "os.chown", "os.truncate", "os.utime", "os.setxattr"],
-        _changes,
-    ),
+    "subprocess.Popen": _refuse(PROCESS),
+    "pty.spawn": _refuse(PROCESS),
+    **{f"socket.{name}": _reaches_out for name in _NETWORK},
+    **{f"os.{name}": _refuse(PROCESS) for name in _PROCESSES},
+    **{f"os.{name}": _changes for name in _FILES},
 }

@@ -1,4 +1,4 @@
-"""`process_with_llm`: a script's question to a model. The first one without an answer ends the script, which is run again."""
+"""`process_with_llm`: a script's question to a model. One without an answer ends the script, which is run again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class LLMError(RuntimeError):
 
 
 class Unanswered(BaseException):
-    """Ends a script whose question has no answer yet. No `except Exception` sees it, and catching it changes nothing."""
+    """Ends a script whose question has no answer yet. `except Exception` misses it; catching it changes nothing."""
 
 
 class LLMAnswer(dict[str, Any]):

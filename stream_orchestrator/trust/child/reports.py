@@ -1,4 +1,4 @@
-"""What a script says besides its output: log lines, metrics, audit entries, alerts. Bounded, in order, and not lost in a crash."""
+"""What a script says besides its output: log lines, metrics, audit entries, alerts. Bounded, and in order."""
 
 from __future__ import annotations
 

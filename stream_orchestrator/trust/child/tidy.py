@@ -22,8 +22,8 @@ _SIGNALS = tuple(
 class Tidy:
     """Remembers the process as it was before its first script.
 
-    Promises: before each script the working directory is an empty scratch folder and environment, umask, signal handlers,
-    timers, builtins, import path, recursion limit and standard streams are as at the start.
+    Promises: before each script the working directory is an empty scratch folder, and environment, umask, signal
+    handlers, timers, builtins, import path, recursion limit and standard streams are as at the start.
     Modules stay imported, with whatever a script did to them.
     """
 
@@ -43,7 +43,7 @@ class Tidy:
         sys.stdin = io.StringIO()
 
     def after(self) -> bool:
-        """Put back what a script may have changed. Cheap when it changed nothing. False: this process is not as it was."""
+        """Put back what a script may have changed; cheap when it was nothing. False: this process is not as it was."""
         try:
             self._put_back()
         except OSError:  # such as a scratch folder that is gone: the worker replaces the process

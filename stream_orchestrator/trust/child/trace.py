@@ -19,7 +19,7 @@ def script_lines(error: BaseException) -> list[int]:
 
 
 def told(error: BaseException) -> str:
-    """`line 3: division by zero`, or with the lines that led there. Never raises, whatever the error's own code does."""
+    """`line 3: division by zero`, or with the lines that led there. Never raises, whatever the error does."""
     try:
         text = str(error)
     except Exception:  # the author's __str__ failed: the error itself is still worth its line

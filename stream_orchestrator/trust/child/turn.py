@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import inspect
 import sys
 from collections.abc import Callable, Mapping
@@ -61,10 +62,8 @@ def take_turn(step: Mapping[str, Any], station: Station) -> dict[str, Any]:
         with station.guard.script(memory_bytes=step["memory_bytes"], network=step["network"]):
             body = encode(_execute(station.code_of(step["source"]), names, step["bindings"]))
         outcome: dict[str, Any] = {"kind": "value", "value": orjson.Fragment(body)}
-    except MemoryError:
-        outcome = {"kind": "killed", "message": f"over its memory limit of {_size(step['memory_bytes'])}"}
     except BaseException as error:  # the border of a script: every way out of it is an outcome that its task decides on
-        outcome = {"kind": "error", "error_type": type(error).__name__, "message": _message(error)}
+        outcome = _failed(error, step)
     finally:
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     if model.request is not None and outcome["kind"] != "killed":
@@ -109,10 +108,13 @@ def _remote(name: str, wire: Wire) -> Callable[..., Any]:
     return call
 
 
-def _message(error: BaseException) -> str:
+def _failed(error: BaseException, step: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return {"kind": "killed", "message": f"over its memory limit of {_size(step['memory_bytes'])}"}
+    message = told(error)
     if isinstance(error, SystemExit):
-        return f"{told(error)} (a script may not leave by sys.exit; use return)"
-    return told(error)
+        message += " (a script may not leave by sys.exit; use return)"
+    return {"kind": "error", "error_type": type(error).__name__, "message": message}
 
 
 def _size(memory_bytes: int) -> str:
