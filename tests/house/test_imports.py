@@ -1,0 +1,101 @@
+"""The tree is the drawing: rooms import in one direction only, and brokers' clients stay in one room."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "stream_orchestrator"
+BROKER_CLIENTS = {"faust", "aiokafka", "mode"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def rooms_in_order() -> list[str]:
+    """The order as the architecture page tells it; what stands later may import what stands before."""
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    told = re.search(r"Imports point one way: `([^`]+)`", page)
+    assert told, "docs/architecture.md tells the direction of imports"
+    return [room.strip() for group in told[1].split("→") for room in group.split(",")]
+
+
+def imports_of(tree: ast.AST, module: str, *, at_load: bool = False) -> Iterator[str]:
+    """Every module that is imported, wherever in the file; with `at_load` only what importing the module imports."""
+    package = module if MODULES.get(module, Path()).name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            source = ".".join([*above, *([node.module] if node.module else [])])
+            for alias in node.names:
+                whole = f"{source}.{alias.name}"
+                yield whole if whole in MODULES else source
+        elif not (at_load and runs_later(node)):
+            yield from imports_of(node, module, at_load=at_load)
+
+
+def runs_later(node: ast.AST) -> bool:
+    """Whether what is inside does not run when the module is loaded."""
+    if isinstance(node, ast.If):
+        return "TYPE_CHECKING" in ast.unparse(node.test)
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+
+
+def parsed(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text(encoding="utf-8"))
+
+
+def room_of(module: str) -> str:
+    """`stream_orchestrator.kernel.apply` is in `kernel`; the package itself is the front door, in no room."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def wrong_imports(module: str, names: list[str], order: list[str]) -> list[str]:
+    """The imports that point the wrong way. The front door may import every room, and no room the front door."""
+    room = room_of(module)
+    allowed = order if not room else order[: order.index(room) + 1]
+    ours = [name for name in names if name.split(".")[0] == "stream_orchestrator"]
+    return [name for name in ours if room_of(name) not in allowed]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_one_way(module: str) -> None:
+    order = rooms_in_order()
+    assert not room_of(module) or room_of(module) in order, "a new room has a place in docs/architecture.md"
+    assert wrong_imports(module, list(imports_of(parsed(module), module)), order) == []
+
+
+def test_an_import_in_the_wrong_direction_is_noticed_even_inside_a_function() -> None:
+    tree = ast.parse("def late():\n    from stream_orchestrator.streaming import records\n")
+    names = list(imports_of(tree, "stream_orchestrator.kernel.apply"))
+    assert wrong_imports("stream_orchestrator.kernel.apply", names, rooms_in_order()) == names != []
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if room_of(module) != "streaming"])
+def test_only_streaming_knows_the_brokers_clients(module: str) -> None:
+    assert not {name.split(".")[0] for name in imports_of(parsed(module), module)} & BROKER_CLIENTS
+
+
+def test_no_module_imports_itself_through_others_when_it_is_loaded() -> None:
+    graph = {
+        module: {name for name in imports_of(parsed(module), module, at_load=True) if name in MODULES} - {module}
+        for module in MODULES
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
