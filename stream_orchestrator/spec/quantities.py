@@ -35,17 +35,40 @@ _SECONDS = {
 _TIME_UNITS = {
     **{name: name for name in _SECONDS},
     **{f"{name}s": name for name in _SECONDS},
-    "w": "week", "d": "day", "h": "hour", "hr": "hour", "hrs": "hour", "m": "minute", "min": "minute",
-    "mins": "minute", "s": "second", "sec": "second", "secs": "second", "ms": "millisecond", "us": "microsecond",
+    "w": "week",
+    "d": "day",
+    "h": "hour",
+    "hr": "hour",
+    "hrs": "hour",
+    "m": "minute",
+    "min": "minute",
+    "mins": "minute",
+    "s": "second",
+    "sec": "second",
+    "secs": "second",
+    "ms": "millisecond",
+    "us": "microsecond",
 }
 _LONGEST = 36_525 * 86_400  # a hundred years; beyond that a clock overflows
 _BYTES = {
-    "TB": 10**12, "GB": 10**9, "MB": 10**6, "kB": 10**3,
-    "TiB": 2**40, "GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "B": 1,
+    "TB": 10**12,
+    "GB": 10**9,
+    "MB": 10**6,
+    "kB": 10**3,
+    "TiB": 2**40,
+    "GiB": 2**30,
+    "MiB": 2**20,
+    "KiB": 2**10,
+    "B": 1,
 }
 _SIZE_UNITS = {
     **{name.lower(): size for name, size in _BYTES.items()},
-    "byte": 1, "bytes": 1, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40,
+    "byte": 1,
+    "bytes": 1,
+    "ki": 2**10,
+    "mi": 2**20,
+    "gi": 2**30,
+    "ti": 2**40,
 }
 _LARGEST_SIZE = 2**63 - 1
 _PERIODS = ("second", "minute", "hour", "day", "week", "month", "year")

@@ -1,0 +1,54 @@
+"""What must hold between the keys of a document; models see one key at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from stream_orchestrator.spec.located import Located, Path
+from stream_orchestrator.spec.problems import Problem
+from stream_orchestrator.spec.unbuilt import tasks_in
+
+_SAME = (("system", "system_message"),)
+_NOT_IN_FALLBACK = {
+    "depends_on": "a fallback runs after the task it belongs to, with the same upstream tasks",
+    "condition": "a fallback is tried when the one before it failed",
+}
+_NOT_IN_ITS_ERRORS = ("fallback", "fallback_value", "on_failure")
+
+
+def problems_of_tasks(located: Located) -> Iterator[Problem]:
+    """Conflicts inside tasks."""
+    if "output" in located.data and "outputs" in located.data:
+        yield _conflict(located, (), "output", "outputs")
+    for path, task in tasks_in(located.data):
+        for one, other in _SAME:
+            if task.get(one) is not None and task.get(other) is not None:
+                yield _conflict(located, path, one, other)
+        if "fallback" in path:
+            yield from _fallback(located, path)
+
+
+def problems_of_variables(located: Located, key: str) -> Iterator[Problem]:
+    """Rules of input variables that cannot work."""
+    yield from ()
+
+
+def _conflict(located: Located, path: Path, one: str, other: str) -> Problem:
+    return located.problem(
+        "conflicting-keys", f"`{one}` and `{other}` say the same", path=(*path, other), hint="keep one of them"
+    )
+
+
+def _fallback(located: Located, path: Path) -> Iterator[Problem]:
+    task = located.data
+    for part in path:
+        task = task[part]
+    for key, why in _NOT_IN_FALLBACK.items():
+        if key in task:
+            yield located.problem("fallback-key", f"`{key}` means nothing in a fallback", path=(*path, key), hint=why)
+    errors = task.get("error_handling")
+    for key in _NOT_IN_ITS_ERRORS if isinstance(errors, dict) else ():
+        if key in errors:
+            message = f"`{key}` means nothing in a fallback"
+            place = (*path, "error_handling", key)
+            yield located.problem("fallback-key", message, path=place, hint="write it in the task it belongs to")

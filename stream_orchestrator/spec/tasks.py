@@ -1,0 +1,225 @@
+"""The models of tasks. What is built is typed; task types of the dialect that are not built yet are known by name."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Discriminator, PlainValidator, Tag, WithJsonSchema
+
+from stream_orchestrator.spec.fields import (
+    Bytes,
+    Cores,
+    CountOrTemplate,
+    Expression,
+    NumberOrTemplate,
+    PositiveSeconds,
+    Seconds,
+    Spec,
+    Text,
+    Texts,
+    about,
+    bad_value,
+    needed,
+)
+
+BUILT_TASK_TYPES = ("python_task", "llm_task")
+LATER_TASK_TYPES = (
+    "web_scraping_task",
+    "component",
+    "parallel_group",
+    "condition",
+    "conditional_task",
+    "for_loop",
+    "while_loop",
+    "dynamic_task_group",
+    "pipeline_group",
+    "api_task",
+    "file_task",
+    "web_search_task",
+    "database_task",
+    "email_task",
+)
+_LATER = "later"
+_BACKOFFS = {"exponential": 2.0, "fixed": 1.0, "constant": 1.0}
+
+
+def _backoff(value: Any) -> float:
+    if isinstance(value, str) and value in _BACKOFFS:
+        return _BACKOFFS[value]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= 100:
+        raise bad_value(
+            "must be a factor of at least 1", "write 2 to double each wait; `exponential` is 2, `fixed` is 1"
+        )
+    return float(value)
+
+
+def _retries(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 100:
+        raise bad_value("must be a whole number from 0 to 100", "it counts retries after the first attempt")
+    return value
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, dict) else value
+
+
+Backoff = Annotated[float, PlainValidator(_backoff), WithJsonSchema({"type": ["number", "string"], "minimum": 1})]
+Retries = Annotated[int, PlainValidator(_retries), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 100})]
+
+
+class Sandbox(Spec):
+    """What a script may reach, said aloud."""
+
+    noun: ClassVar[str] = "`sandbox`"
+
+    network: bool | list[Text] | None = about("`true`, or the list of hosts that scripts may reach")
+    env: list[Text] | None = about("names of environment variables that scripts may read")
+    packages: list[Text] | None = about("packages that scripts import")
+
+
+class CacheConfig(Spec):
+    """When a task's output may be taken from an earlier run."""
+
+    noun: ClassVar[str] = "`cache_config`"
+
+    enabled: bool | None = about("`false` turns the cache off")
+    key_template: Text | None = about("the key, as a template")
+    ttl: PositiveSeconds | None = about("how long a value is good")
+    invalidation_tags: list[Text] | None = about("tags whose bump makes a value stale")
+    shared: bool | None = about("`true`: other tasks and pipelines may use the value")
+
+
+class CircuitBreaker(Spec):
+    """When a failing service is left alone."""
+
+    noun: ClassVar[str] = "`circuit_breaker`"
+
+    name: Text | None = about("which breaker; default: the model, or the task")
+    failure_threshold: int | None = about("so many failures in a row open it")
+    recovery_timeout: PositiveSeconds | None = about("how long it stays open")
+    half_open_max_calls: int | None = about("how many probes it lets through then")
+
+
+class ResourceLimits(Spec):
+    """What a script may use."""
+
+    noun: ClassVar[str] = "`resource_limits`"
+
+    memory: Bytes | None = about("memory of one script")
+    cpu: Cores | None = about("cores of one script")
+    timeout: PositiveSeconds | None = about("time of one script")
+
+
+class ErrorHandling(Spec):
+    """What happens when a task fails."""
+
+    noun: ClassVar[str] = "`error_handling`"
+
+    retry_count: Retries | None = about("retries after the first attempt; default 0 for scripts, 2 for models")
+    retry_delay: Seconds | None = about("wait before the first retry; default 1 second")
+    retry_backoff: Backoff | None = about("each wait is this factor longer; default 2")
+    fallback: Annotated[list[Task], BeforeValidator(_as_list)] | None = about(
+        "one task or a list, tried in order; the output keeps the primary's name and the result says who answered"
+    )
+    fallback_value: Any = about("the output when all else failed; the result is degraded")
+    on_failure: Literal["abort_pipeline", "skip", "continue"] | None = about(
+        "`abort_pipeline` (default): the run fails; `skip`: what needs it is skipped; `continue`: its output is null"
+    )
+    on_ambiguous: Literal["retry", "fail"] | None = about(
+        "after a time-out that may have been billed: `retry` (default)"
+    )
+    circuit_breaker: CircuitBreaker | None = about("when a failing service is left alone")
+    retry_policy: Any = about("another way to write retries")
+    fallback_response: Any = about("another way to write `fallback_value`")
+
+
+class BaseTask(Spec):
+    """The keys that every task has."""
+
+    noun: ClassVar[str] = "a task"
+
+    name: Text = needed("any text, unique in the pipeline; others read the task's output by it")
+    type: Text = needed("what kind of task it is")
+    description: str | None = about("what it is for; a prompt is built from it where there is none")
+    depends_on: Texts | None = about("a task's name or a list; names read in templates and scripts are added")
+    condition: Expression | None = about("an expression; when false the task is skipped")
+    timeout: PositiveSeconds | None = about("bounds all attempts together")
+    estimated_time: Seconds | None = about("advice for readers")
+    inputs: dict[str, Any] | None = about("names for this task alone, as templates")
+    error_handling: ErrorHandling | None = about("retries, fallbacks, and what a failure means")
+    sandbox: Sandbox | None = about("what its script may reach")
+    monitoring: dict[str, Any] | None = about("metrics of its own: `custom_metrics`, a list of `{name, type}`")
+    cache_config: CacheConfig | None = about("when an earlier output may be used")
+    resource_limits: ResourceLimits | None = about("what its script may use")
+    batch: Any = about("runs many events together")
+    for_each: Any = about("repeats the task for each item")
+    tier: Text | None = about("the tier of models to pick from")
+    use_case: Text | None = about("the use case to pick a tier by")
+    cache_key: Any = about("another way to write `cache_config.key_template`")
+    cache_ttl: Any = about("another way to write `cache_config.ttl`")
+    retry_count: Any = about("another way to write `error_handling.retry_count`")
+    retry_delay: Any = about("another way to write `error_handling.retry_delay`")
+    retry_backoff: Any = about("another way to write `error_handling.retry_backoff`")
+    retry_policy: Any = about("another way to write retries")
+    on_failure: Any = about("another way to write `error_handling.on_failure`")
+    fallback_value: Any = about("another way to write `error_handling.fallback_value`")
+    fallback_response: Any = about("another way to write `error_handling.fallback_value`")
+    output: Any = about("another name or shape of the output")
+    outputs: Any = about("names of parts of the output")
+
+
+class PythonTask(BaseTask):
+    """A script: a function body whose `return`, or last expression, is the output."""
+
+    noun: ClassVar[str] = "a `python_task`"
+
+    type: Literal["python_task"] = needed("`python_task`")
+    script: Text = needed("the body of a function; may await")
+
+
+class LlmTask(BaseTask):
+    """A question to a model. The output is its text, or a typed value."""
+
+    noun: ClassVar[str] = "an `llm_task`"
+
+    type: Literal["llm_task"] = needed("`llm_task`")
+    prompt: Text | None = about("the question, as a template; without it one is built from `description` and inputs")
+    system: Text | None = about("the system message")
+    system_message: Text | None = about("the same as `system`")
+    model: Text | None = about("which model; default: the pipeline's, then the configured one")
+    max_tokens: CountOrTemplate | None = about("the longest answer")
+    temperature: NumberOrTemplate | None = about("0 for the likeliest answer")
+    top_p: NumberOrTemplate | None = about("nucleus sampling")
+    stop: Texts | None = about("texts that end the answer")
+    frequency_penalty: NumberOrTemplate | None = about("against repeating")
+    presence_penalty: NumberOrTemplate | None = about("for new topics")
+    output_schema: dict[str, Any] | None = about("JSON Schema that the answer must meet")
+    output_type: (
+        Literal["string", "text", "integer", "number", "float", "boolean", "array", "object", "json"] | None
+    ) = about("what the answer is read as")
+    fallback_models: list[Text] | None = about(
+        "models tried in order when the first fails; the result is degraded then"
+    )
+    script: Text | None = about("runs instead of the question; asks by `process_with_llm(text, model=None)`")
+
+
+class LaterTask(BaseTask):
+    """A task of a type that this version does not run; `spec.unbuilt` says so. Its own keys are not looked at."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+def _tag(task: Any) -> str | None:
+    kind = task.get("type") if isinstance(task, dict) else getattr(task, "type", None)
+    if not isinstance(kind, str):
+        return None
+    return _LATER if kind in LATER_TASK_TYPES else kind
+
+
+Task = Annotated[
+    Annotated[PythonTask, Tag("python_task")] | Annotated[LlmTask, Tag("llm_task")] | Annotated[LaterTask, Tag(_LATER)],
+    Discriminator(_tag),
+]
+ErrorHandling.model_rebuild()
+for _model in (BaseTask, PythonTask, LlmTask, LaterTask):
+    _model.model_rebuild()

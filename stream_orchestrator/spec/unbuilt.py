@@ -1,0 +1,165 @@
+"""Keys of the dialect that this version knows and does not carry out. One table: building one means deleting its line.
+
+Promises
+  * Ignoring a key that changes what a pipeline means, or how safe it is, is an error `not-yet-supported`.
+  * Ignoring one that only costs time, money or comfort is a warning `no-effect-yet`.
+  * A key that is switched off (`false`, nothing, `enabled: false`) is neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from stream_orchestrator.spec.located import Located, Path
+from stream_orchestrator.spec.problems import Problem
+from stream_orchestrator.spec.tasks import LATER_TASK_TYPES
+
+Place = Literal["pipeline", "component", "task", "variable"]
+OTHER_WAY = "write it under `error_handling`"
+
+
+@dataclass(frozen=True, slots=True)
+class Unbuilt:
+    """A key below `place` (dots lead into maps). `matters`: ignoring it would change meaning or safety."""
+
+    place: Place
+    key: str
+    matters: bool
+    hint: str
+
+
+def _matters(place: Place, key: str, hint: str) -> Unbuilt:
+    return Unbuilt(place, key, True, hint)
+
+
+def _costs(place: Place, key: str, hint: str) -> Unbuilt:
+    return Unbuilt(place, key, False, hint)
+
+
+TABLE = (
+    _matters("pipeline", "security.encryption_at_rest", "payloads would be stored in plain text"),
+    _matters("pipeline", "security.encryption_in_transit", "set TLS in the broker's settings instead"),
+    _matters("pipeline", "privacy_settings", "personal data would be kept as it is"),
+    _matters("pipeline", "sensitive_variables", "the values would not be masked"),
+    _matters("pipeline", "cost_management.budget_limit", "nothing would stop the spending"),
+    _matters("pipeline", "model_tier_strategy", "name a `model` in each task, and remove the tiers"),
+    _matters("pipeline", "ordering", "runs of one key would not wait for each other; remove it if that is fine"),
+    _matters("pipeline", "error_handling", "write it in each task"),
+    _matters("pipeline", "state_management", "nothing outlives a run yet"),
+    _matters("pipeline", "dependencies", "install what it needs beside the worker, and remove the key"),
+    _matters("pipeline", "resource_management.resource_limits", "the limits would not be kept"),
+    _costs("pipeline", "resource_management.auto_scaling", "start more workers by hand"),
+    _costs("pipeline", "cost_management.optimization_mode", "tasks use the models they name"),
+    _costs("pipeline", "model_strategy.cost_optimization", "tasks use the models they name"),
+    _costs("pipeline", "model_settings.cost_optimization", "tasks use the models they name"),
+    _costs("pipeline", "cache_strategy", "nothing is cached yet"),
+    _costs("pipeline", "cache_config", "nothing is cached yet"),
+    _costs("pipeline", "cache", "nothing is cached yet"),
+    _costs("pipeline", "alerting", "watch the metrics instead"),
+    _costs("pipeline", "monitoring.alerting", "watch the metrics instead"),
+    _costs("pipeline", "logging", "the worker decides what is logged"),
+    _matters("component", "error_handling", "write it in each task"),
+    _costs("component", "cache_config", "nothing is cached yet"),
+    _costs("task", "cache_config", "nothing is cached yet"),
+    _costs("task", "cache_key", "nothing is cached yet"),
+    _costs("task", "cache_ttl", "nothing is cached yet"),
+    _matters("task", "error_handling.circuit_breaker", "use `retry_count` and `fallback`"),
+    _matters("task", "error_handling.retry_policy", "use `retry_count`, `retry_delay` and `retry_backoff`"),
+    _matters("task", "error_handling.fallback_response", "use `fallback_value`"),
+    _matters("task", "retry_count", OTHER_WAY),
+    _matters("task", "retry_delay", OTHER_WAY),
+    _matters("task", "retry_backoff", OTHER_WAY),
+    _matters("task", "retry_policy", OTHER_WAY),
+    _matters("task", "on_failure", OTHER_WAY),
+    _matters("task", "fallback_value", OTHER_WAY),
+    _matters("task", "fallback_response", "write `fallback_value` under `error_handling`"),
+    _matters("task", "batch", "events are processed one by one; loop in the script"),
+    _matters("task", "for_each", "loop in a `python_task`"),
+    _matters("task", "resource_limits", "the limits would not be kept"),
+    _matters("task", "tier", "name a `model`"),
+    _matters("task", "use_case", "name a `model`"),
+    _matters("task", "output", "the output is named after the task"),
+    _matters("task", "outputs", "return a map; others read its parts as `task.part`"),
+)
+
+_STRATEGIES = {"batch_processing": True, "intelligent_caching": False, "request_coalescing": False}
+_FILE_HINT = "pass text as a string, or base64 text that a script decodes"
+
+
+def unbuilt_in_pipeline(located: Located, *, place: Place = "pipeline") -> Iterator[Problem]:
+    """Problems of all keys of the table that this document sets."""
+    data = located.data
+    yield from _in_table(located, place, (), data)
+    for path, task in tasks_in(data):
+        yield from _in_table(located, "task", path, task)
+        if isinstance(task.get("type"), str) and task["type"] in LATER_TASK_TYPES:
+            yield _problem(located, (*path, "type"), True, f"the task type `{task['type']}`", "use a `python_task`")
+    yield from _strategies(located)
+    yield from _files(located, "input_variables" if place == "pipeline" else "parameters")
+
+
+def tasks_in(data: Any, path: Path = ()) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Every task that is a map, fallbacks and tasks inside tasks included, with its path."""
+    for key in ("tasks", "fallback"):
+        items = data.get(key) if isinstance(data, dict) else None
+        for index, task in enumerate(items) if isinstance(items, list) else ():
+            yield from _task_and_below(task, (*path, key, index))
+        if key == "fallback" and isinstance(items, dict):
+            yield from _task_and_below(items, (*path, key))
+
+
+def _task_and_below(task: Any, path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    if isinstance(task, dict):
+        yield path, task
+        yield from tasks_in(task, path)
+        yield from tasks_in(task.get("error_handling"), (*path, "error_handling"))
+
+
+def _in_table(located: Located, place: Place, path: Path, data: Any) -> Iterator[Problem]:
+    for row in TABLE:
+        parts = tuple(row.key.split("."))
+        if (
+            row.place == place
+            and _is_on(_get(data, parts))
+            and not (row.key == "ordering" and data["ordering"] == "none")
+        ):
+            yield _problem(located, (*path, *parts), row.matters, f"`{row.key}`", row.hint)
+
+
+def _strategies(located: Located) -> Iterator[Problem]:
+    found = located.data.get("optimization_strategies")
+    for index, strategy in enumerate(found) if isinstance(found, list) else ():
+        name = strategy.get("name") if isinstance(strategy, dict) else None
+        if isinstance(name, str) and name in _STRATEGIES and _is_on(strategy):
+            path = ("optimization_strategies", index, "name")
+            yield _problem(
+                located, path, _STRATEGIES[name], f"the strategy `{name}`", "remove it, or set `enabled: false`"
+            )
+
+
+def _files(located: Located, key: str) -> Iterator[Problem]:
+    variables = located.data.get(key)
+    for name, variable in variables.items() if isinstance(variables, dict) else ():
+        if isinstance(variable, dict) and variable.get("type") == "file":
+            yield _problem(located, (key, name, "type"), True, "an input of type `file`", _FILE_HINT)
+
+
+def _get(data: Any, parts: tuple[str, ...]) -> Any:
+    for part in parts:
+        data = data.get(part) if isinstance(data, dict) else None
+    return data
+
+
+def _is_on(value: Any) -> bool:
+    if isinstance(value, dict):
+        return bool(value) and value.get("enabled", True) is not False
+    return value is not None and value is not False and value != []
+
+
+def _problem(located: Located, path: Path, matters: bool, what: str, hint: str) -> Problem:
+    if matters:
+        return located.problem("not-yet-supported", f"{what} is not supported yet", path=path, hint=hint)
+    message = f"{what} has no effect yet"
+    return located.problem("no-effect-yet", message, path=path, hint=hint, severity="warning")
