@@ -22,7 +22,7 @@ from stream_orchestrator.kernel.policies import Next, Park, Settle, after_fault
 from stream_orchestrator.kernel.rows import StepRow
 from stream_orchestrator.kernel.scope import Surroundings, of_step
 from stream_orchestrator.plan import templates
-from stream_orchestrator.plan.model import TaskPlan
+from stream_orchestrator.plan.model import START, TaskPlan
 
 CALL_GRACE = 60.0  # seconds past a call's deadline before its asker gives up: the call service always answers sooner
 
@@ -319,7 +319,7 @@ def trail_of(row: StepRow) -> tuple[Report, ...]:
     for token in row.tokens.values():
         for report in (*token.trail, token.report):
             reports.setdefault(report.task, report)
-    reports.pop("start", None)
+    reports.pop(START, None)
     return tuple(reports.values())
 
 

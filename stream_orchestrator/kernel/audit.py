@@ -16,6 +16,7 @@ FORMAT = 1
 
 def record(plan: Plan, run: RunRow, task: str, at: str, *, now: float, transitions: Sequence[Transition]) -> bytes:
     """One slot's record. `at` is the position (or the timer) that the slot began with: part of the record's id."""
+    task = task.strip(":")
     told = [_told(task, transition, now) for transition in transitions]
     marks = [f"{transition.kind}/{transition.attempt}" for transition in transitions]
     return dumps(

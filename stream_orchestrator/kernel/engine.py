@@ -22,6 +22,7 @@ from stream_orchestrator.kernel import audit, events, ids, results, rows
 from stream_orchestrator.kernel.apply import Decision, Stepper, Transition, trail_of
 from stream_orchestrator.kernel.effects import RunScript, ScriptDone
 from stream_orchestrator.kernel.events import Begin, Report, Reply, Token, Undecodable
+from stream_orchestrator.kernel.identity import payload_of
 from stream_orchestrator.kernel.kinds import TaskKind
 from stream_orchestrator.kernel.ports import Arrived, Part, Scripts
 from stream_orchestrator.kernel.rows import RunRow, StepRow, Stub
@@ -393,8 +394,9 @@ class Engine:
     def _around(self, run: RunRow) -> Surroundings:
         known = self._inputs.get(run.run_id)
         if known is None:
-            values = self.rules.check(run.payload.encode())
-            known = self._inputs[run.run_id] = (values, self.rules.names(values, run.payload.encode()))
+            payload = payload_of(run.payload.encode())
+            values = self.rules.check(payload)
+            known = self._inputs[run.run_id] = (values, self.rules.scope_of(values, payload))
             if len(self._inputs) > KNOWN_INPUTS:
                 self._inputs.popitem(last=False)
         return Surroundings(self.plan, run, known[0], known[1], self.env)

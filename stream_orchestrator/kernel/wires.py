@@ -35,7 +35,7 @@ class Wires:
 
     def inbox(self, slug: str) -> str:
         """The inbox of a task (or of `start` and `result`)."""
-        return self.inbox_prefix + slug
+        return self.inbox_prefix + slug.strip(":")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
