@@ -1,4 +1,4 @@
-"""Every pipeline in the inventory is whole: it compiles, has its sample events, and does with them what its schema says."""
+"""Every pipeline of the inventory is whole: it compiles, has sample events, and does with them what its schema says."""
 
 from __future__ import annotations
 
