@@ -88,3 +88,11 @@ async def embedded() -> AsyncIterator[Broker]:
         unavailable(str(fault))
     yield Broker(broker.settings, fresh_prefix())
     await broker.stop()
+
+
+@pytest.fixture(params=[pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("embedded", "kafka")])
+def broker(request: pytest.FixtureRequest) -> Broker:
+    """Each broker that we support, one after the other."""
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, Broker)
+    return found

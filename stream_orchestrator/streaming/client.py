@@ -1,8 +1,8 @@
 """What commands and tests do with topics, beside workers: send, read, look up one record. No group, no commit.
 
 Promises
-  * A broker that does not answer is a `MissingError` within 10 s, a topic that is not there is one at once: nothing here
-    creates a topic by asking for it.
+  * A broker that does not answer is a `MissingError` within 10 s, a topic that is not there is one at once.
+  * Nothing here creates a topic by asking for it.
   * `produce` returns when every record is acknowledged by all in-sync replicas.
   * `Reader.all` gives every record that was acknowledged before it was called, on the embedded broker too.
 """

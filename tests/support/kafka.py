@@ -126,7 +126,7 @@ class KafkaCluster:
         for node in self.nodes.values():
             if node.alive and node.child is not None:
                 node.child.send(signal.SIGTERM)
-        self._end(self.nodes.values(), patience=10)
+        self._end(self.nodes.values(), patience=3)  # the last of three waits for a quorum that is gone
 
     async def kill(self, number: int = 1) -> None:
         """SIGKILL one node: nothing is flushed, nothing is said."""
