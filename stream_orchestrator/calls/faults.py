@@ -8,7 +8,7 @@ ambiguous   it was sent and may have been carried out (and billed), but no answe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -46,6 +46,11 @@ def fault(error_type: str, message: str, *, retryable: bool = False, ambiguous: 
     if len(message) > MESSAGE_LIMIT:
         message = message[: MESSAGE_LIMIT - 1] + "…"
     return Answer(error_type=error_type, message=message, retryable=retryable, ambiguous=ambiguous)
+
+
+def unrepeatable(answer: Answer) -> Answer:
+    """The answer to a call that says `on_ambiguous: fail`: what may have been carried out is not tried again."""
+    return replace(answer, retryable=False, retry_after=None) if answer.ambiguous else answer
 
 
 def of_status(reply: Reply, *, service: str, now: float) -> Answer:

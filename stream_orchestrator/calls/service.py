@@ -47,6 +47,8 @@ class CallService:
         left = min(request.deadline - self._wall(), LONGEST) if request.deadline else LONGEST
         deadline = asyncio.get_running_loop().time() + left
         answer = await self._in_a_slot(request, call_id, deadline)
+        if request.on_ambiguous == "fail":
+            answer = faults.unrepeatable(answer)
         return replace(answer, seconds=time.monotonic() - started, message=self.settings.mask(answer.message))
 
     async def close(self) -> None:
