@@ -26,7 +26,7 @@ from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 from jinja2.utils import Cycler, Joiner, Namespace
 
-from stream_orchestrator.plan.values import SKIPPED, SkippedReference, TemplateFault, plain, text
+from stream_orchestrator.plan.values import SKIPPED, SkippedReference, TemplateFault, plain, text_of
 
 MAX_SIZE = 4_000_000  # characters or items: a quarter of the largest message, for letters of four bytes
 MAX_STEPS = 100_000  # loop rounds and calls of one render: well under a second
@@ -34,8 +34,8 @@ MAX_BITS = 4_096  # of a whole number
 _STR_METHODS = frozenset(
     """capitalize casefold center count endswith expandtabs find format format_map index isalnum isalpha isascii
     isdecimal isdigit isidentifier islower isnumeric isprintable isspace istitle isupper join ljust lower lstrip
-    partition removeprefix removesuffix replace rfind rindex rjust rpartition rsplit rstrip split splitlines startswith strip
-    swapcase title upper zfill""".split()  # noqa: SIM905
+    partition removeprefix removesuffix replace rfind rindex rjust rpartition rsplit rstrip split splitlines startswith
+    strip swapcase title upper zfill""".split()  # noqa: SIM905
 )
 _METHODS: dict[type, frozenset[str]] = {
     str: _STR_METHODS,
@@ -212,7 +212,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def joined(self, parts: Iterable[Any]) -> str:
         """`a ~ b`."""
-        texts = [text(part) for part in parts]
+        texts = [text_of(part) for part in parts]
         _fits(sum(map(len, texts)))
         return "".join(texts)
 
@@ -232,7 +232,7 @@ def _finalize(_context: Context, value: Any) -> str:
     if isinstance(value, Code) and render.code is not None:
         render.code(str(value), value.line)
         return ""
-    return text(value) if render.sink is None else render.sink(plain(value))
+    return text_of(value) if render.sink is None else render.sink(plain(value))
 
 
 def _kind(value: Any) -> str:
@@ -293,7 +293,7 @@ def _modulo(left: Any, right: Any) -> Any:
 
 
 def _formattable(value: Any) -> Any:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else text(value)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else text_of(value)
 
 
 def _measure_method(owner: str, method: str, args: tuple[Any, ...]) -> None:
@@ -314,7 +314,7 @@ def _on_text(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def filtered(*args: Any, **kwargs: Any) -> Any:
         given = list(args)
-        given[place] = text(given[place])
+        given[place] = text_of(given[place])
         return str(function(*given, **kwargs))
 
     return filtered
@@ -334,25 +334,25 @@ def _filters() -> dict[str, Callable[..., Any]]:
     made: dict[str, Callable[..., Any]] = {name: _on_text(FILTERS[name]) for name in _TEXT_FILTERS}
     made["replace"] = _replace
     made["format"] = _format
-    made["wordcount"] = lambda value: len(text(value).split())
+    made["wordcount"] = lambda value: len(text_of(value).split())
     made.update({name: _bounded(made.get(name, FILTERS[name])) for name in _SIZED_FILTERS})
-    made.update(string=text, join=_join, tojson=_tojson, pprint=functools.partial(_tojson, indent=2))
+    made.update(string=text_of, join=_join, tojson=_tojson, pprint=functools.partial(_tojson, indent=2))
     return made
 
 
 def _replace(value: Any, old: Any, new: Any, count: int = -1) -> str:
-    source, mark, put = text(value), text(old), text(new)
+    source, mark, put = text_of(value), text_of(old), text_of(new)
     _measure_method(source, "replace", (mark, put))
     return source.replace(mark, put, -1 if count is None else count)
 
 
 def _format(value: Any, *args: Any, **kwargs: Any) -> str:
-    return str(_modulo(text(value), kwargs or args))
+    return str(_modulo(text_of(value), kwargs or args))
 
 
 def _join(value: Iterable[Any], separator: Any = "", attribute: str | int | None = None) -> str:
     found = value if attribute is None else map(make_attrgetter(ENVIRONMENT, attribute), value)
-    parts, glue = [text(item) for item in found], text(separator)
+    parts, glue = [text_of(item) for item in found], text_of(separator)
     _fits(sum(map(len, parts)) + len(glue) * len(parts))
     return glue.join(parts)
 

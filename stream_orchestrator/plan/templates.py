@@ -20,7 +20,7 @@ from jinja2 import Template, TemplateError, TemplateSyntaxError, meta, nodes
 
 from stream_orchestrator.errors import SpecError
 from stream_orchestrator.plan.sandbox import ENVIRONMENT, MAX_SIZE, Render, SkippedValue, rendering
-from stream_orchestrator.plan.values import SKIPPED, SkippedReference, TemplateFault, plain, text
+from stream_orchestrator.plan.values import SKIPPED, SkippedReference, TemplateFault, plain, text_of
 
 __all__ = [
     "SKIPPED",
@@ -33,7 +33,7 @@ __all__ = [
     "references",
     "render",
     "test",
-    "text",
+    "text_of",
 ]
 
 Reference = tuple[str, str | None]
@@ -61,7 +61,9 @@ class TemplateProblem(SpecError):
 
 
 @dataclass(frozen=True, slots=True)
-class _Compiled:
+class Compiled:
+    """A template that can be evaluated, and what it reads. `native`: it is one expression, and keeps its type."""
+
     names: frozenset[str]
     references: frozenset[Reference]
     template: Template
@@ -71,10 +73,10 @@ class _Compiled:
         known = ((name, given[name]) for name in self.names if name in given)
         return {name: SkippedValue(name) if value is SKIPPED else value for name, value in known}
 
-    def value(self, given: Mapping[str, Any]) -> Any:
+    def value(self, given: Mapping[str, Any], render: Render) -> Any:
         context = self.template.new_context(self.scope(given))
         chunks, size = [], 0
-        with rendering(Render()):
+        with rendering(render):
             for chunk in self.template.root_render_func(context):
                 chunks.append(chunk)
                 size += len(chunk)
@@ -89,7 +91,7 @@ def names_in(value: Any) -> frozenset[str]:
 
 
 def references(value: Any) -> frozenset[Reference]:
-    """Every `(name, key)` read: `tasks.x`, `tasks['x']` give `("tasks", "x")`, a computed key gives `("tasks", None)`."""
+    """Each `(name, key)` read: `tasks.x`, `tasks['x']` give `("tasks", "x")`, a computed key `("tasks", None)`."""
     return frozenset().union(*(_compiled(text).references for text in _templates(value)))
 
 
@@ -106,7 +108,7 @@ def references_in_test(expression: str | bool) -> frozenset[Reference]:
 def render(value: Any, scope: Mapping[str, Any]) -> Any:
     """The value with its templates filled in: lists and maps item by item (keys stay), everything else untouched."""
     if isinstance(value, str):
-        return _fill(_compiled(value), scope) if _marked(value) else value
+        return evaluate(_compiled(value), scope) if _marked(value) else value
     if isinstance(value, Mapping):
         return {key: render(item, scope) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -118,13 +120,14 @@ def test(expression: str | bool, scope: Mapping[str, Any]) -> bool:
     """Whether a condition holds. `score > 3`, `{{ score > 3 }}` and `{{ score }} > 3` are the same condition."""
     if isinstance(expression, bool):
         return expression
-    found = _fill(_condition(expression), scope)
+    found = evaluate(_condition(expression), scope)
     return found.strip().lower() not in _FALSE if isinstance(found, str) else bool(found)
 
 
-def _fill(compiled: _Compiled, scope: Mapping[str, Any]) -> Any:
+def evaluate(compiled: Compiled, scope: Mapping[str, Any], rendering: Render | None = None) -> Any:
+    """What a compiled template gives. Raises TemplateFault or SkippedReference, nothing else."""
     try:
-        return compiled.value(scope)
+        return compiled.value(scope, rendering or Render())
     except _FAULTS as error:
         raise TemplateFault(f"a template cannot be rendered: {error}") from error
 
@@ -143,7 +146,7 @@ def _templates(value: Any) -> Iterator[str]:
 
 
 @lru_cache(maxsize=4096)
-def _compiled(source: str) -> _Compiled:
+def _compiled(source: str) -> Compiled:
     with problems_of(source):
         alone = ENVIRONMENT.guarded(source.strip())
         expression = _lone_expression(alone)
@@ -153,7 +156,7 @@ def _compiled(source: str) -> _Compiled:
 
 
 @lru_cache(maxsize=4096)
-def _condition(source: str) -> _Compiled:
+def _condition(source: str) -> Compiled:
     if not _marked(source):
         return _expression(source)
     if "{%" in source or _lone(source):
@@ -161,7 +164,7 @@ def _condition(source: str) -> _Compiled:
     return _expression(_unwrapped(source))
 
 
-def _expression(source: str) -> _Compiled:
+def _expression(source: str) -> Compiled:
     with problems_of(source):
         tree = ENVIRONMENT.guarded("{{ (" + source.strip() + ") }}")
     expression = _lone_expression(tree)
@@ -200,12 +203,12 @@ def _valued(expression: nodes.Expr) -> nodes.Template:
     return tree.set_environment(ENVIRONMENT)  # type: ignore[return-value]
 
 
-def compile_tree(tree: nodes.Template, *, native: bool) -> _Compiled:
+def compile_tree(tree: nodes.Template, *, native: bool) -> Compiled:
     """A syntax tree of the sandbox's, compiled, with what it reads."""
     with problems_of(""):
         names = frozenset(meta.find_undeclared_variables(tree)) - ENVIRONMENT.globals.keys()
         pairs = frozenset(_pairs(tree, names))
-        return _Compiled(names, pairs, ENVIRONMENT.from_string(tree), native)
+        return Compiled(names, pairs, ENVIRONMENT.from_string(tree), native)
 
 
 def _pairs(tree: nodes.Template, names: frozenset[str]) -> Iterator[Reference]:
@@ -226,11 +229,10 @@ def _literal(node: nodes.Node) -> str | None:
 
 
 class problems_of:
-    """Turns Jinja's syntax errors into problems of ours, at the border to it."""
+    """Turns Jinja's syntax errors into problems of ours, at the border to it. `strip`: it is compiled stripped."""
 
-    def __init__(self, source: str) -> None:
-        self.lead = len(source) - len(source.lstrip())
-        self.skipped = source[: self.lead].count("\n")
+    def __init__(self, source: str, *, strip: bool = True) -> None:
+        self.skipped = source[: len(source) - len(source.lstrip())].count("\n") if strip else 0
 
     def __enter__(self) -> None:
         return None

@@ -68,7 +68,7 @@ def plain(value: Any) -> Any:
     raise TemplateFault(f"a template gives a {type(value).__name__}, which is not a JSON value")
 
 
-def text(value: Any) -> str:
+def text_of(value: Any) -> str:
     """The value inside text: a string as it is, all else as JSON."""
     if isinstance(value, str):
         return str(value)
@@ -76,4 +76,4 @@ def text(value: Any) -> str:
 
 
 def _key(key: Any) -> str:
-    return key if type(key) is str else text(key)
+    return key if type(key) is str else text_of(key)

@@ -1,0 +1,133 @@
+"""What a script reaches for by a literal name: outputs of tasks, the environment, the network."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from stream_orchestrator.plan.binding import pieces
+
+ANYTHING = ".*"
+_NETWORK = frozenset(
+    (
+        *("aiohttp", "aiokafka", "anthropic", "asyncpg", "boto3", "botocore", "elasticsearch"),
+        *("ftplib", "grpc", "http.client", "httpx", "imaplib", "kafka", "motor"),
+        *("nntplib", "openai", "paramiko", "playwright", "poplib", "psycopg", "psycopg2"),
+        *("pycurl", "pymongo", "pymysql", "redis", "requests", "selenium", "smtplib"),
+        *("socket", "socketserver", "sqlalchemy", "telnetlib", "urllib.request", "urllib3", "websocket"),
+        *("websockets", "xmlrpc.client"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """`outputs` are the literal names asked of `context.get_task_output`; `patterns` are regexes of computed ones."""
+
+    outputs: dict[str, int]
+    patterns: dict[str, int]
+    env: frozenset[str]
+    network: bool
+    waits_for_batch: bool
+
+
+def readings_of(body: Iterable[ast.stmt]) -> Readings:
+    """The readings of a script, with the lines of those that may be wrong."""
+    nodes = [node for statement in body for node in ast.walk(statement)]
+    outputs: dict[str, int] = {}
+    patterns: dict[str, int] = {}
+    for call in (node for node in nodes if isinstance(node, ast.Call) and _calls(node, "get_task_output")):
+        found = _pattern(_first_argument(call))
+        if isinstance(found, str):
+            outputs.setdefault(found, call.lineno)
+        else:
+            patterns.setdefault(ANYTHING.join(map(re.escape, found)), call.lineno)
+    return Readings(
+        outputs,
+        patterns,
+        frozenset(name for node in nodes for name in _env(node)),
+        any(_is_network(name) for node in nodes for name in _imports(node)),
+        any(_calls(node, "get_current_batch") or _calls(node, "wait_for_batch_completion") for node in nodes),
+    )
+
+
+def _calls(node: ast.AST, method: str) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == method
+
+
+def _first_argument(call: ast.Call) -> ast.expr | None:
+    named = (keyword.value for keyword in call.keywords if keyword.arg in ("name", "task_name"))
+    return call.args[0] if call.args else next(named, None)
+
+
+def _pattern(node: ast.expr | None) -> str | list[str]:
+    """A literal text, or the constant parts around what is computed (`["process_chunk_", ""]`)."""
+    parts = _parts(node)
+    if all(isinstance(part, str) for part in parts):
+        return "".join(part for part in parts if part is not None)
+    constants = [""]
+    for part in parts:
+        if part is None:
+            constants.append("")
+        else:
+            constants[-1] += part
+    return constants
+
+
+def _parts(node: ast.expr | None) -> list[str | None]:
+    match node:
+        case ast.Constant(value=str(text)):
+            return [part if isinstance(part, str) else None for part in pieces(text)]
+        case ast.JoinedStr(values=values):
+            return [part for value in values for part in _parts(value)]
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return [*_parts(left), *_parts(right)]
+        case ast.BinOp(left=ast.Constant(value=str(text)), op=ast.Mod()):
+            return _holes(re.split(r"%[-+ #0-9.]*[a-zA-Z]", text))
+        case ast.Call(func=ast.Attribute(value=ast.Constant(value=str(text)), attr="format")):
+            return _holes(re.split(r"\{[^{}]*\}", text))
+        case _:
+            return [None]
+
+
+def _holes(constants: list[str]) -> list[str | None]:
+    return [part for constant in constants for part in (None, constant)][1:]
+
+
+def _env(node: ast.AST) -> Iterator[str]:
+    match node:
+        case ast.Call(
+            func=ast.Attribute(attr="getenv") | ast.Name(id="getenv"), args=[ast.Constant(value=str(name)), *_]
+        ):
+            yield name
+        case ast.Subscript(value=holder, slice=ast.Constant(value=str(name))) if _is_environ(holder):
+            yield name
+        case ast.Call(
+            func=ast.Attribute(attr="get" | "pop" | "setdefault", value=holder),
+            args=[ast.Constant(value=str(name)), *_],
+        ) if _is_environ(holder):
+            yield name
+
+
+def _is_environ(node: ast.expr) -> bool:
+    return "environ" in (getattr(node, "attr", None), getattr(node, "id", None))
+
+
+def _imports(node: ast.AST) -> Iterator[str]:
+    match node:
+        case ast.Import(names=names):
+            yield from (alias.name for alias in names)
+        case ast.ImportFrom(module=str(module), names=names):
+            yield from (f"{module}.{alias.name}" for alias in names)
+        case ast.Call(
+            func=ast.Name(id="__import__" | "import_module") | ast.Attribute(attr="import_module"),
+            args=[ast.Constant(value=str(name)), *_],
+        ):
+            yield name
+
+
+def _is_network(module: str) -> bool:
+    parts = module.split(".")
+    return any(".".join(parts[:length]) in _NETWORK for length in range(1, len(parts) + 1))
