@@ -1,0 +1,128 @@
+"""The way out of one app: ordered lanes into the worker's producer, which partitions can hold shut."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from stream_orchestrator.streaming.core.fence import Fence
+from stream_orchestrator.streaming.core.model import PartitionLost, Published, mark_retrieved
+from stream_orchestrator.streaming.core.producer import Producer
+
+if TYPE_CHECKING:
+    from stream_orchestrator.streaming.core.partition import Partition
+
+
+class Letter(NamedTuple):
+    """One record on its way out."""
+
+    part: Partition
+    topic: str
+    partition: int | None
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+    done: asyncio.Future[Published]
+
+
+class Outlet:
+    """Sends what the app's partitions publish and write.
+
+    Promises
+      * Records of one partition of ours to one partition of a topic keep the order in which they were posted.
+      * Nothing of a frozen partition is sent, and no acknowledgement reaches it, before it is thawed.
+      * Nothing is sent while the fence is closed. A letter of a lost partition ends in `PartitionLost`.
+      * A letter that the broker refuses goes to `fail`: the process ends with its slot unfinished.
+    """
+
+    def __init__(self, producer: Producer, fence: Fence, fail: Callable[[BaseException], None]) -> None:
+        self._producer = producer
+        self._fence = fence
+        self._fail = fail
+        self._lanes: dict[tuple[int, str, int | None], deque[Letter]] = {}
+        self._pumps: set[asyncio.Task[None]] = set()
+        self._unacknowledged = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def post(self, letter: Letter) -> None:
+        """Put a letter in its lane."""
+        self._unacknowledged += 1
+        self._idle.clear()
+        name = (letter.part.number, letter.topic, letter.partition)
+        lane = self._lanes.get(name)
+        if lane is not None:
+            lane.append(letter)
+            return
+        self._lanes[name] = deque((letter,))
+        pump = asyncio.get_running_loop().create_task(self._pump(name))
+        self._pumps.add(pump)
+        pump.add_done_callback(self._pumps.discard)
+
+    async def flushed(self) -> None:
+        """Wait until all that was posted is acknowledged (or lost)."""
+        await self._idle.wait()
+
+    @property
+    def unacknowledged(self) -> int:
+        """Letters posted and not settled."""
+        return self._unacknowledged
+
+    def close(self) -> None:
+        """Send nothing more."""
+        for pump in self._pumps:
+            pump.cancel()
+
+    async def _pump(self, name: tuple[int, str, int | None]) -> None:
+        lane = self._lanes[name]
+        try:
+            while lane:
+                await self._send(lane[0])
+                lane.popleft()
+        except Exception as fault:
+            # Whatever it was, its record is not out: the slot stays open and the process ends.
+            self._fail(fault)
+        finally:
+            del self._lanes[name]
+
+    async def _send(self, letter: Letter) -> None:
+        part = letter.part
+        if not await part.may_go_on():
+            self._settle(letter, None)
+            return
+        while not self._fence.open:
+            await self._fence.opened()
+            if not await part.may_go_on():  # the answer that opened the fence may have cost us the partition
+                self._settle(letter, None)
+                return
+        future = await self._producer.append(
+            letter.topic, partition=letter.partition, key=letter.key, value=letter.value, headers=letter.headers
+        )
+        future.add_done_callback(lambda sent: self._sent(letter, sent))
+
+    def _sent(self, letter: Letter, sent: asyncio.Future[object]) -> None:
+        if sent.cancelled():
+            return
+        fault = sent.exception()
+        if fault is None:
+            where = sent.result()
+            self._settle(letter, Published(where.partition, where.offset))  # type: ignore[attr-defined]
+        elif letter.part.owned:
+            if not letter.done.done():
+                letter.done.set_exception(fault)
+                mark_retrieved(letter.done)
+            self._fail(fault)
+        else:
+            self._settle(letter, None)
+
+    def _settle(self, letter: Letter, published: Published | None) -> None:
+        self._unacknowledged -= 1
+        if not self._unacknowledged:
+            self._idle.set()
+        if published is not None:
+            letter.part.acknowledge(letter.done, published)
+        elif not letter.done.done():
+            letter.done.set_exception(PartitionLost())
+            mark_retrieved(letter.done)

@@ -1,0 +1,72 @@
+"""The worker's one producer: idempotent where the broker can, every record awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionError
+
+from stream_orchestrator.errors import HouseError
+from stream_orchestrator.streaming.core.model import APPLY_HINT
+from stream_orchestrator.streaming.settings import StreamSettings
+
+FOREVER = 10 * 365 * 86400.0  # seconds; a batch waits for the broker to come back, however long that takes
+
+
+class Producer:
+    """Appends records and says where they landed.
+
+    Promises: records of one lane (see `outlet`) keep their order; a broker that is away delays and fails nothing; a
+    topic that is not there, or a record that the broker refuses, raises.
+    """
+
+    def __init__(self, settings: StreamSettings) -> None:
+        self._settings = settings
+        self._client: AIOKafkaProducer | None = None
+
+    async def start(self) -> None:
+        """Connect."""
+        self._client = AIOKafkaProducer(**self._settings.producer())
+        # aiokafka gives up on a batch after its request time-out; to us an unfinished slot is right and a crash is not.
+        self._client._message_accumulator._batch_ttl = FOREVER
+        await self._client.start()
+
+    async def stop(self, budget: float) -> None:
+        """Close; what is not acknowledged within the budget is abandoned, unacked."""
+        if self._client is None:
+            return
+        client, self._client = self._client, None
+        try:
+            await asyncio.wait_for(client.stop(), budget)
+        except (TimeoutError, KafkaError):
+            client._closed = True
+
+    async def append(
+        self,
+        topic: str,
+        *,
+        partition: int | None,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]],
+    ) -> asyncio.Future[object]:
+        """Put one record in line. Ends when it is in a batch; the future when it is acknowledged."""
+        client = self._client
+        if client is None:
+            raise HouseError("the producer is not running")
+        while True:
+            try:
+                return await client.send(topic, value, key=key, partition=partition, headers=list(headers))
+            except KafkaTimeoutError:
+                continue  # no room in the batch for a whole request time-out: the broker is away, nothing was appended
+            except UnknownTopicOrPartitionError as fault:
+                if await client.client.force_metadata_update():
+                    raise HouseError(f"topic {topic} does not exist", hint=APPLY_HINT) from fault
+                await asyncio.sleep(1.0)
+
+    async def flush(self) -> None:
+        """Wait until all that is in batches is acknowledged."""
+        if self._client is not None:
+            await self._client.flush()
