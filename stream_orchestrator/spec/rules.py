@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pydantic import ValidationError
+
 from stream_orchestrator.spec.located import Located, Path
+from stream_orchestrator.spec.pipeline import Variable
 from stream_orchestrator.spec.problems import Problem
 from stream_orchestrator.spec.unbuilt import tasks_in
+from stream_orchestrator.spec.variables import compile_variable
 
 _SAME = (("system", "system_message"),)
 _NOT_IN_FALLBACK = {
@@ -29,8 +33,16 @@ def problems_of_tasks(located: Located) -> Iterator[Problem]:
 
 
 def problems_of_variables(located: Located, key: str) -> Iterator[Problem]:
-    """Rules of input variables that cannot work."""
-    yield from ()
+    """Rules of input variables that cannot work: bad regexes and schemas, defaults and examples that break them."""
+    variables = located.data.get(key)
+    for name, raw in variables.items() if isinstance(variables, dict) else ():
+        try:
+            variable = Variable.model_validate(raw)
+        except ValidationError:
+            continue  # the model of the whole document reports it
+        for flaw in compile_variable(name, variable).flaws:
+            path = (key, name, *flaw.path)
+            yield located.problem(flaw.rule, flaw.message, path=path, hint=flaw.hint, severity=flaw.severity)
 
 
 def _conflict(located: Located, path: Path, one: str, other: str) -> Problem:

@@ -1,0 +1,151 @@
+"""What an event must be to become a run. Order: size, parse, sanitise, validate.
+
+Promises
+  * `check` is a pure function of the bytes: the same payload is accepted or refused in the same words for ever.
+  * Nothing is coerced, and no number changes: what JSON says beyond 64 bits is refused.
+  * Time is linear in the payload, whatever patterns and schemas say.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from stream_orchestrator.errors import RunError
+from stream_orchestrator.spec.fields import kind_name
+from stream_orchestrator.spec.pipeline import InputValidation, Variable
+from stream_orchestrator.spec.sanitizing import sanitized
+from stream_orchestrator.spec.scalars import LARGEST_INTEGER, SMALLEST_INTEGER
+from stream_orchestrator.spec.variables import VariableRule, compile_variable
+
+Reason = Literal["not_json", "invalid_input", "too_large"]
+
+MAX_DEPTH = 100
+_WRITER_DEPTH = 254  # orjson writes so many levels; the rest is for what results wrap around a value
+_MAYBE_TOO_LARGE = re.compile(rb"\d{19}")  # 64 bits need 19 or 20 digits
+_SHOWN_ERRORS = 20
+
+
+class InvalidInput(RunError):
+    """An event that can be no run. `reason` is the dead letter's; `errors` name variables and rules, not values."""
+
+    def __init__(self, reason: Reason, errors: tuple[str, ...]) -> None:
+        more = len(errors) - _SHOWN_ERRORS
+        shown = (*errors[:_SHOWN_ERRORS], f"and {more} more") if more > 0 else errors
+        super().__init__("; ".join(shown))
+        self.reason: Reason = reason
+        self.errors = errors
+
+
+@dataclass(frozen=True, slots=True)
+class InputRules:
+    """The compiled `input_variables` and `input_validation` of a plan."""
+
+    variables: tuple[VariableRule, ...] = ()
+    enabled: bool = True
+    strict: bool = False
+    max_bytes: int | None = None
+    sanitize: bool = False
+
+    @classmethod
+    def from_plan(cls, inputs: Mapping[str, Any], input_validation: Mapping[str, Any]) -> InputRules:
+        """From the document's own maps, which compiling has checked."""
+        asks = InputValidation.model_validate(dict(input_validation))
+        return cls(
+            variables=tuple(compile_variable(name, Variable.model_validate(raw)) for name, raw in inputs.items()),
+            enabled=asks.enabled is not False,
+            strict=bool(asks.strict_mode),
+            max_bytes=asks.max_input_size,
+            sanitize=bool(asks.sanitization),
+        )
+
+    def check(self, raw: bytes) -> dict[str, Any]:
+        """The variables' values, then undeclared keys of the payload; else `InvalidInput` with all that is wrong."""
+        if self.max_bytes is not None and len(raw) > self.max_bytes:
+            said = f"the payload has {len(raw)} bytes, at most {self.max_bytes} are allowed (max_input_size)"
+            raise InvalidInput("too_large", (said,))
+        payload = parse(raw)
+        if self.sanitize:
+            payload = sanitized(payload)
+        errors: list[str] = []
+        values = {rule.name: self._value(rule, payload, errors) for rule in self.variables}
+        errors.extend(self._undeclared(payload))
+        if errors:
+            raise InvalidInput("invalid_input", tuple(errors))
+        return {**values, **{key: value for key, value in payload.items() if key not in values}}
+
+    def scope_of(self, values: Mapping[str, Any], raw: bytes) -> dict[str, Any]:
+        """The names that the input binds: its values, and `input_data`, the whole payload unless a key is called so.
+
+        `input_data` holds what was checked and sanitised, without the defaults.
+        """
+        if "input_data" in values:
+            return dict(values)
+        return {**values, "input_data": {key: values[key] for key in parse(raw) if key in values}}
+
+    def undeclared(self, values: Mapping[str, Any]) -> tuple[str, ...]:
+        """Keys that are no variable; none where the document declares none."""
+        declared = {rule.name for rule in self.variables}
+        return tuple(key for key in values if key not in declared) if declared else ()
+
+    def _value(self, rule: VariableRule, payload: dict[str, Any], errors: list[str]) -> Any:
+        if rule.name not in payload:
+            if rule.required and self.enabled:
+                errors.append(f"`{rule.name}` is required and missing (required)")
+            return rule.fresh_default()
+        value = payload[rule.name]
+        if rule.sanitize and not self.sanitize:
+            value = sanitized(value)
+        nothing_is_fine = value is None and not rule.required and rule.default is None
+        if self.enabled and not nothing_is_fine:
+            errors.extend(f"`{rule.name}` {said}" for said in rule.wrong(value))
+        return value
+
+    def _undeclared(self, payload: dict[str, Any]) -> Iterator[str]:
+        if self.strict and self.enabled:
+            for key in self.undeclared(payload):
+                yield f"`{key[:100]}` is not an input variable (strict_mode)"
+
+
+def parse(raw: bytes) -> dict[str, Any]:
+    """The JSON object that a payload is; else `InvalidInput`. Of two equal keys the last counts."""
+    try:
+        payload = orjson.loads(raw)
+    except orjson.JSONDecodeError as wrong:
+        raise InvalidInput("not_json", (f"the payload is not JSON: {wrong}",)) from wrong
+    if not isinstance(payload, dict):
+        said = f"the payload must be a JSON object (a map), not {kind_name(payload)}"
+        raise InvalidInput("invalid_input", (said,))
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _too_deep(payload):
+        raise InvalidInput("invalid_input", (f"the payload is nested more than {MAX_DEPTH} levels deep",))
+    if _MAYBE_TOO_LARGE.search(raw):
+        _refuse_large_integers(raw)
+    return payload
+
+
+def _too_deep(value: Any) -> bool:
+    # The writer counts levels in C, 50 times faster than a walk here: leave it `MAX_DEPTH` of its own.
+    for _ in range(_WRITER_DEPTH - MAX_DEPTH):
+        value = [value]
+    try:
+        orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return True
+    return False
+
+
+def _refuse_large_integers(raw: bytes) -> None:
+    # The fast reader turns them into floats, which changes them.
+    json.loads(raw, parse_int=_integer, parse_float=len)
+
+
+def _integer(text: str) -> int:
+    if len(text) > 21 or not SMALLEST_INTEGER <= int(text) <= LARGEST_INTEGER:
+        said = "an integer in the payload has more than 64 bits; send it as text"
+        raise InvalidInput("invalid_input", (said,))
+    return 0
