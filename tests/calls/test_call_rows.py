@@ -237,6 +237,7 @@ class Process:
         self.store(decision)
         match decision.do:
             case "attempt":
+                assert decision.request == replace(asks().request, on_ambiguous=self.world.on_ambiguous)
                 self.world.step()
                 answer = self.world.answer()
                 self.world.step()
@@ -302,7 +303,7 @@ def crash_points() -> Iterator[tuple[int, ...]]:
 def test_a_reply_comes_and_attempts_are_bounded_wherever_the_process_dies(on_ambiguous: Ambiguous) -> None:
     points = 0
     for crashes in crash_points():
-        world = World(crashes=crashes, inbox=[asks(on_ambiguous=on_ambiguous)])
+        world = World(crashes=crashes, on_ambiguous=on_ambiguous, inbox=[asks(on_ambiguous=on_ambiguous)])
         serve(world, names())
         check(world, attempts=1 if on_ambiguous == "fail" else 1 + world.crashed)
         points = max(points, world.steps)
@@ -325,7 +326,7 @@ def test_a_call_that_moves_with_its_attempt_under_way_is_answered_once(
     marked: bool, answers: str, on_ambiguous: Ambiguous
 ) -> None:
     for crashes in crash_points():
-        world = World(inbox=[asks(on_ambiguous=on_ambiguous)])
+        world = World(on_ambiguous=on_ambiguous, inbox=[asks(on_ambiguous=on_ambiguous)])
         row = rows.on_call(None, asks(on_ambiguous=on_ambiguous), position="calls/0/0", now=world.now).row
         assert row is not None
         world.attempts = 1  # the old owner has sent it
