@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,7 +27,7 @@ from stream_orchestrator.trust.secrets import Secrets, is_ours
 
 FINGERPRINT_KEY = "STREAM_ORCHESTRATOR__TRUST__FINGERPRINT_KEY"
 MAX_RUNS = 1_000  # a process is replaced after so many: what scripts leave behind does not add up for ever
-_RETRIES = (0.1, 0.5, 2.0)  # between attempts to start a replacement; then whoever waits for one is told
+_PAUSES = (0.1, 0.5, 2.0)  # between attempts to start a replacement; when none is left alive, who waits is told
 _KINDS = frozenset({"value", "error", "killed", "call"})
 _REPORTS = frozenset({"log", "metric", "audit", "alert"})
 
@@ -73,7 +74,7 @@ class ScriptPool:
         self._secrets = secrets or Secrets()
         self.masker = Masker(self._secrets.known())
         self._hello = Hello(
-            functions=tuple(functions),
+            functions=tuple(os.path.abspath(name) if name.endswith(".py") else name for name in functions),
             host_functions=tuple(self._host_functions),
             fingerprint_key=fingerprint_key or (self._secrets.own(FINGERPRINT_KEY) or "").encode(),
             max_runs=max_runs,
@@ -87,6 +88,7 @@ class ScriptPool:
         self._processes: set[SandboxProcess] = set()
         self._replacing: set[asyncio.Task[None]] = set()
         self._helpers: frozenset[str] = frozenset()
+        self._closed = False
         self._busy = self._waiting = self._runs = self._timeouts = self._killed = self._recycled = self._started = 0
 
     async def start(self) -> None:
@@ -118,6 +120,8 @@ class ScriptPool:
 
     async def close(self) -> None:
         """Kill every process and delete what scripts wrote. Runs that are still going end as `killed`."""
+        self._closed = True
+        self._idle.put_nowait(HouseError("closed"))  # wakes who waits; each passes it on
         for task in self._replacing:
             task.cancel()
         await asyncio.gather(*self._replacing, return_exceptions=True)
@@ -171,6 +175,9 @@ class ScriptPool:
     async def _take(self) -> SandboxProcess:
         while True:
             process = await self._idle.get()
+            if self._closed:
+                self._idle.put_nowait(process)
+                raise HouseError("the pool of sandbox processes is closed")
             if isinstance(process, Exception):
                 self._replace(None)  # the next one who asks may have more luck
                 raise HouseError(f"no sandbox process can be started: {process}") from process
@@ -248,6 +255,8 @@ class ScriptPool:
 
     def _replace(self, process: SandboxProcess | None) -> None:
         """In the background: the reserve serves meanwhile."""
+        if self._closed:
+            return
         task = asyncio.create_task(self._replacement(process))
         self._replacing.add(task)
         task.add_done_callback(self._replacing.discard)
@@ -258,12 +267,12 @@ class ScriptPool:
             self._processes.discard(process)
             if self._scratch is not None:
                 await asyncio.to_thread(self._scratch.remove, process.folder)
-        for pause in (*_RETRIES, None):
+        for pause in chain(_PAUSES, repeat(_PAUSES[-1])):
             try:
                 self._idle.put_nowait(await self._new())
                 return
             except (HouseError, MissingError, OSError) as error:  # a TimeoutError is an OSError
-                if pause is None:
+                if pause == _PAUSES[-1] and not self._processes:
                     self._idle.put_nowait(error)
                     return
             await asyncio.sleep(pause)

@@ -122,7 +122,7 @@ class SandboxProcess:
                 self._writer.write(step)
                 return await self._until_done(reports, answer)
         except TimeoutError as error:
-            raise ProcessLost(f"killed after {timeout:g} s", kind="timeout", reports=reports) from error
+            raise ProcessLost(f"still running after {timeout:g} s: killed", kind="timeout", reports=reports) from error
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             raise ProcessLost(await self._how_it_ended(), kind="killed", reports=reports) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -135,7 +135,7 @@ class SandboxProcess:
         await asyncio.shield(asyncio.to_thread(self._process.wait))
         self._writer.close()
         with suppress(OSError):
-            await self._writer.wait_closed()
+            await asyncio.shield(self._writer.wait_closed())
 
     async def _greet(self, hello: Hello) -> None:
         try:

@@ -37,11 +37,12 @@ def _from_file(path: Path) -> ModuleType:
     path = path.resolve()
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))  # so that it can import what lies beside it
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = f"functions_{path.stem}"  # a file may be called json.py
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 

@@ -52,13 +52,9 @@ class Tidy:
 
     def _put_back(self) -> None:
         self._reset_signals()
-        if vars(builtins) != self._builtins:
-            vars(builtins).clear()
-            vars(builtins).update(self._builtins)
-        if sys.path != self._path:
-            sys.path[:] = self._path
-        if sys.meta_path != self._hooks:
-            sys.meta_path[:] = self._hooks
+        self._reset_builtins()
+        sys.path[:] = self._path
+        sys.meta_path[:] = self._hooks
         sys.setrecursionlimit(self._recursion)
         sys.settrace(None)
         sys.setprofile(None)
@@ -70,6 +66,12 @@ class Tidy:
         if dict(os.environ) != wanted:
             os.environ.clear()
             os.environ.update(wanted)
+
+    def _reset_builtins(self) -> None:
+        now = vars(builtins)
+        if len(now) != len(self._builtins) or any(now.get(name) is not it for name, it in self._builtins.items()):
+            now.clear()
+            now.update(self._builtins)
 
     def _reset_signals(self) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)

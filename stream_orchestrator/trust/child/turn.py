@@ -60,10 +60,9 @@ def take_turn(step: Mapping[str, Any], station: Station) -> dict[str, Any]:
     sys.stdout, sys.stderr = streams
     try:
         with station.guard.script(memory_bytes=step["memory_bytes"], network=step["network"]):
-            body = encode(_execute(station.code_of(step["source"]), names, step["bindings"]))
-        outcome: dict[str, Any] = {"kind": "value", "value": orjson.Fragment(body)}
-    except BaseException as error:  # the border of a script: every way out of it is an outcome that its task decides on
-        outcome = _failed(error, step)
+            outcome = _outcome(step, station, names)
+    except MemoryError:
+        outcome = {"kind": "killed", "message": f"over its memory limit of {_size(step['memory_bytes'])}"}
     finally:
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     if model.request is not None and outcome["kind"] != "killed":
@@ -72,6 +71,18 @@ def take_turn(step: Mapping[str, Any], station: Station) -> dict[str, Any]:
         stream.end()
     reports.end()
     return outcome
+
+
+def _outcome(step: Mapping[str, Any], station: Station, names: dict[str, Any]) -> dict[str, Any]:
+    try:
+        body = encode(_execute(station.code_of(step["source"]), names, step["bindings"]))
+        return {"kind": "value", "value": orjson.Fragment(body)}
+    except BaseException as error:  # the border of a script: every way out of it is an outcome that its task decides on
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            raise MemoryError from error
+        if isinstance(error, MemoryError):
+            raise
+        return {"kind": "error", "error_type": type(error).__name__, "message": _message(error)}
 
 
 def _execute(code: CodeType, names: dict[str, Any], bindings: dict[str, Any]) -> Any:
@@ -108,13 +119,10 @@ def _remote(name: str, wire: Wire) -> Callable[..., Any]:
     return call
 
 
-def _failed(error: BaseException, step: Mapping[str, Any]) -> dict[str, Any]:
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
-        return {"kind": "killed", "message": f"over its memory limit of {_size(step['memory_bytes'])}"}
-    message = told(error)
+def _message(error: BaseException) -> str:
     if isinstance(error, SystemExit):
-        message += " (a script may not leave by sys.exit; use return)"
-    return {"kind": "error", "error_type": type(error).__name__, "message": message}
+        return f"{told(error)} (a script may not leave by sys.exit; use return)"
+    return told(error)
 
 
 def _size(memory_bytes: int) -> str:
