@@ -94,15 +94,16 @@ def kind_of(data: Any, path: FilePath | str = "") -> str:
 
 def _model(located: Located, kind: str, problems: Problems) -> BaseModel | None:
     written = located.data.get("type")
-    if written is not None and not (isinstance(written, str) and written in kinds.BY_NAME):
+    is_known = written is None or (isinstance(written, str) and written in kinds.BY_NAME)
+    if not is_known:
         problems.add(_unknown_kind(located, written))
-        return None
     model = kinds.BY_NAME[kind].model
     problems.extend(_more(located, kind))
     try:
         return model.model_validate(located.data)
     except ValidationError as wrong:
-        problems.extend(problems_of(wrong, model, located))
+        found = problems_of(wrong, model, located)
+        problems.extend(problem for problem in found if is_known or problem.path != "type")
     return None
 
 

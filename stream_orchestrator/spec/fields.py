@@ -74,7 +74,11 @@ def _positive_seconds(value: Any) -> float:
 
 
 def _one_or_list(value: Any) -> Any:
-    return [value] if isinstance(value, str | dict) else value
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list):
+        raise bad_value(f"must be text or a list of texts, not {kind_name(value)}", "write a name, or `[one, two]`")
+    return value
 
 
 def _text(value: Any) -> str:

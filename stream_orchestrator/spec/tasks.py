@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, PlainValidator, Tag, WithJsonSchema
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    GetJsonSchemaHandler,
+    PlainValidator,
+    Tag,
+    WithJsonSchema,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from stream_orchestrator.spec.fields import (
     Bytes,
@@ -23,7 +33,7 @@ from stream_orchestrator.spec.fields import (
 )
 
 BUILT_TASK_TYPES = ("python_task", "llm_task")
-LATER_TASK_TYPES = (
+LaterType = Literal[
     "web_scraping_task",
     "component",
     "parallel_group",
@@ -38,7 +48,8 @@ LATER_TASK_TYPES = (
     "web_search_task",
     "database_task",
     "email_task",
-)
+]
+LATER_TASK_TYPES: tuple[str, ...] = get_args(LaterType)
 _LATER = "later"
 _BACKOFFS = {"exponential": 2.0, "fixed": 1.0, "constant": 1.0}
 
@@ -61,6 +72,14 @@ def _retries(value: Any) -> int:
 
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, dict) else value
+
+
+class _OrOne:
+    """In the schema: a list, or one item."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler(core)
+        return {"anyOf": [schema, schema["items"]]}
 
 
 Backoff = Annotated[float, PlainValidator(_backoff), WithJsonSchema({"type": ["number", "string"], "minimum": 1})]
@@ -118,7 +137,7 @@ class ErrorHandling(Spec):
     retry_count: Retries | None = about("retries after the first attempt; default 0 for scripts, 2 for models")
     retry_delay: Seconds | None = about("wait before the first retry; default 1 second")
     retry_backoff: Backoff | None = about("each wait is this factor longer; default 2")
-    fallback: Annotated[list[Task], BeforeValidator(_as_list)] | None = about(
+    fallback: Annotated[list[Task], BeforeValidator(_as_list), _OrOne()] | None = about(
         "one task or a list, tried in order; the output keeps the primary's name and the result says who answered"
     )
     fallback_value: Any = about("the output when all else failed; the result is degraded")
@@ -206,7 +225,9 @@ class LlmTask(BaseTask):
 class LaterTask(BaseTask):
     """A task of a type that this version does not run; `spec.unbuilt` says so. Its own keys are not looked at."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", json_schema_extra=None)
+
+    type: LaterType = needed("a task type of a later version")
 
 
 def _tag(task: Any) -> str | None:

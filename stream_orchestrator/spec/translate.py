@@ -12,9 +12,11 @@ from pydantic_core import ErrorDetails
 
 from stream_orchestrator.spec.fields import kind_name
 from stream_orchestrator.spec.located import Located, Path, path_text
+from stream_orchestrator.spec.pipeline import Component, Pipeline
 from stream_orchestrator.spec.problems import Problem
-from stream_orchestrator.spec.tasks import BUILT_TASK_TYPES, LATER_TASK_TYPES
-from stream_orchestrator.spec.unbuilt import TABLE
+from stream_orchestrator.spec.scalars import BadScalar, plain
+from stream_orchestrator.spec.tasks import BUILT_TASK_TYPES, LATER_TASK_TYPES, ErrorHandling, LlmTask, PythonTask
+from stream_orchestrator.spec.unbuilt import TABLE, Place
 
 _WANTED = {
     "string_type": "text",
@@ -26,22 +28,43 @@ _WANTED = {
     "dict_type": "a map",
     "model_type": "a map",
     "model_attributes_type": "a map",
-    "too_short": "a list that is not empty",
 }
-_LATER_KEYS = frozenset(row.key for row in TABLE)
+# What the same thing is called elsewhere.
+OTHER_WORDS = {
+    "retries": "error_handling.retry_count",
+    "retry": "error_handling.retry_count",
+    "max_retries": "error_handling.retry_count",
+    "on_error": "error_handling.on_failure",
+    "code": "script",
+    "run": "script",
+    "needs": "depends_on",
+    "after": "depends_on",
+    "if": "condition",
+    "when": "condition",
+    "steps": "tasks",
+    "variables": "input_variables",
+    "inputs": "input_variables",
+    "parameters": "input_variables",
+    "system_prompt": "system",
+    "kind": "type",
+    "id": "name",
+    "env": "sandbox.env",
+    "network": "sandbox.network",
+}
 
 
 def problems_of(error: ValidationError, model: type[BaseModel], located: Located) -> Iterator[Problem]:
     """One problem for each thing that is wrong; alternatives of one value count as one."""
-    seen: set[Path] = set()
+    found: dict[Path, ErrorDetails] = {}
     for detail in error.errors(include_url=False, include_input=True):
-        path, tags = _real_path(detail["loc"], located.data)
-        if path not in seen:
-            seen.add(path)
-            yield _problem(detail, path, tags, model=model, located=located)
+        found.setdefault(_real_path(detail["loc"], located.data, missing=detail["type"] == "missing"), detail)
+    for path, detail in found.items():
+        # A map that fits one alternative but for a key deep inside fails the others as a whole: noise.
+        if not any(len(other) > len(path) and other[: len(path)] == path for other in found):
+            yield _problem(detail, path, model=model, located=located)
 
 
-def _problem(detail: ErrorDetails, path: Path, tags: Path, *, model: type[BaseModel], located: Located) -> Problem:
+def _problem(detail: ErrorDetails, path: Path, *, model: type[BaseModel], located: Located) -> Problem:
     kind = detail["type"]
     if kind == "extra_forbidden":
         return _unknown_key(path, _model_at(model, detail["loc"][:-1]), located)
@@ -51,26 +74,43 @@ def _problem(detail: ErrorDetails, path: Path, tags: Path, *, model: type[BaseMo
         return _task_type(path, detail["input"], located)
     if kind == "bad_value":
         message, hint = detail["ctx"]["message"], detail["ctx"]["hint"]
-        return located.problem("bad-value", f"{_key(path)}: {message}", path=path, hint=hint)
+        joint = " " if message.startswith(("must ", "is ")) else ": "
+        return located.problem("bad-value", f"{_key(path)}{joint}{message}", path=path, hint=hint)
     if kind == "literal_error":
         return _not_one_of(path, detail, located)
     if kind in _WANTED:
-        return _wrong_type(path, detail, located)
+        return _wrong_type(path, detail, _model_at(model, detail["loc"]), located)
+    if kind == "too_short":
+        return located.problem("bad-value", f"{_key(path)} is empty", path=path, hint="add at least one item")
     return located.problem("bad-value", f"{_key(path)}: {_lower(detail['msg'])}", path=path, hint="mend the value")
 
 
 def _unknown_key(path: Path, model: type[BaseModel] | None, located: Located) -> Problem:
     key = str(path[-1])
-    fields = _keys(model)
-    nearest = get_close_matches(key, fields, 1, 0.6)
-    known = [name for name in fields if name not in _LATER_KEYS] or fields
     return located.problem(
         "unknown-key",
         f"unknown key `{key}` {_where(path[:-1], located.data)}",
         path=path,
-        label=f"{getattr(model, 'noun', 'this map')} has: {', '.join(known)}",
-        hint=f"did you mean `{nearest[0]}`?" if nearest else f"remove it, or call it `x-{key}` to keep it as a note",
+        label=f"{getattr(model, 'noun', 'this map')} has: {', '.join(built_keys(model))}",
+        hint=_nearest(key, model) or f"remove it, or call it `x-{key}` to keep it as a note",
     )
+
+
+def _nearest(key: str, model: type[BaseModel] | None) -> str:
+    """What was meant: a key of this map, a word of another dialect, or a key of a map inside."""
+    fields = list(_fields(model))
+    near = get_close_matches(key, fields, 1, 0.6)
+    if near:
+        return f"did you mean `{near[0]}`?"
+    for word in get_close_matches(key, list(OTHER_WORDS), 3, 0.7):
+        place, _, name = OTHER_WORDS[word].rpartition(".")
+        if (place or name) in fields:
+            return f"did you mean `{name}`" + (f" under `{place}`?" if place else "?")
+    for name in fields:
+        near = get_close_matches(key, list(_fields(_model_at(model, (name,)))), 1, 0.75)
+        if near:
+            return f"did you mean `{near[0]}` under `{name}`?"
+    return ""
 
 
 def _missing_key(path: Path, model: type[BaseModel] | None, located: Located) -> Problem:
@@ -113,35 +153,51 @@ def _not_one_of(path: Path, detail: ErrorDetails, located: Located) -> Problem:
     )
 
 
-def _wrong_type(path: Path, detail: ErrorDetails, located: Located) -> Problem:
+def _wrong_type(path: Path, detail: ErrorDetails, model: type[BaseModel] | None, located: Located) -> Problem:
     wanted = _WANTED[detail["type"]]
-    got = "empty" if detail["type"] == "too_short" else kind_name(detail["input"])
-    where = _key(path) if path else "a document"
-    hint = "remove the quotes" if isinstance(detail["input"], str) and wanted in _BARE else f"write {wanted}"
-    return located.problem("wrong-type", f"{where} must be {wanted}, not {got}", path=path, hint=hint)
+    needed = [name for name, field in (model.model_fields if model else {}).items() if field.is_required()]
+    hint = f"write {wanted}" + (f" with {', '.join(f'`{name}:`' for name in needed)}" if needed else "")
+    if isinstance(detail["input"], str) and wanted in _BARE:
+        hint = "remove the quotes" if _is_bare(detail["input"]) else hint
+    message = f"{_key(path)} must be {wanted}, not {kind_name(detail['input'])}"
+    return located.problem("wrong-type", message, path=path, hint=hint)
+
+
+def _is_bare(text: str) -> bool:
+    try:
+        return not isinstance(plain(text.strip()), str)
+    except BadScalar:
+        return False
 
 
 _BARE = ("true or false", "a whole number", "a number")
+_PLACES: dict[type[BaseModel], Place] = {
+    Pipeline: "pipeline",
+    Component: "component",
+    PythonTask: "task",
+    LlmTask: "task",
+}
 
 
-def _real_path(loc: tuple[str | int, ...], data: Any) -> tuple[Path, Path]:
-    """Pydantic's place without the names of alternatives, which stand in no document; those come second."""
+def _real_path(loc: tuple[str | int, ...], data: Any, *, missing: bool) -> Path:
+    """Pydantic's place without the names of alternatives, which stand in no document. A missing key comes last."""
     path: list[str | int] = []
-    tags: list[str | int] = []
     after_item = False
     for place, part in enumerate(loc):
         is_tag = after_item and part in (*BUILT_TASK_TYPES, "later")
-        last = place == len(loc) - 1
-        if not is_tag and isinstance(data, dict) and isinstance(part, str) and (part in data or last):
-            path.append(part)
-            data = data.get(part)
-        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+        if not is_tag and _has(data, part):
             path.append(part)
             data = data[part]
-        else:
-            tags.append(part)
+        elif missing and place == len(loc) - 1:
+            path.append(part)
         after_item = isinstance(part, int)
-    return tuple(path), tuple(tags)
+    return tuple(path)
+
+
+def _has(data: Any, part: str | int) -> bool:
+    if isinstance(part, int):
+        return isinstance(data, list) and part < len(data)
+    return isinstance(data, dict) and part in data
 
 
 def _model_at(annotation: Any, loc: tuple[str | int, ...]) -> type[BaseModel] | None:
@@ -189,8 +245,15 @@ def _fields(model: type[BaseModel] | None) -> dict[str, str]:
     return {field.alias or name: field.description or "" for name, field in fields.items()}
 
 
-def _keys(model: type[BaseModel] | None) -> list[str]:
-    return list(_fields(model))
+def built_keys(model: type[BaseModel] | None) -> list[str]:
+    """The keys of a model that this version carries out; all of them where it carries out none."""
+    if model is None:
+        return []
+    later = {row.key for row in TABLE if row.place == _PLACES.get(model)}
+    if model is ErrorHandling:
+        later = {row.key.removeprefix("error_handling.") for row in TABLE if row.key.startswith("error_handling.")}
+    fields = list(_fields(model))
+    return [name for name in fields if name not in later] or fields
 
 
 def _where(path: Path, data: Any) -> str:
