@@ -11,5 +11,5 @@ from stream_orchestrator.kernel.effects import RunScript
 def script(body: str, /, **options: Any) -> RunScript:
     """A script whose first line is line 1. It ends within 5 s, so that a broken limit fails fast."""
     lines = textwrap.indent(textwrap.dedent(body).strip("\n"), "    ")
-    source = f"{'async ' if 'await ' in lines else ''}def __step__(__b__):\n{lines}\n"
+    source = f"{'async ' if 'await ' in lines else ''}def __step__(__b__):\n    pass\n{lines}\n"
     return RunScript(source=source, digest=str(hash(source)), **{"timeout": 5.0, **options})

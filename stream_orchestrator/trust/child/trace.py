@@ -1,21 +1,19 @@
-"""Where a script failed, in its author's lines: the first line after `def __step__` is line 1."""
+"""Where a script failed, in its author's lines (`plan.binding` says how its module's lines are theirs)."""
 
 from __future__ import annotations
 
-import sys
-from types import FrameType, TracebackType
+from collections.abc import Iterator
+from types import TracebackType
 
 SCRIPT_FILE = "<script>"
 STEP = "__step__"
+HEADER = 2  # lines of the module before the script's first; `plan.binding.HEADER` is the same, as a test asserts
 MAX_MESSAGE = 4_000
 
 
 def script_lines(error: BaseException) -> list[int]:
     """The script's own lines on the way to the error, outermost first. Ours and the libraries' are left out."""
-    frames = _frames(error.__traceback__)
-    start = next((frame.f_code.co_firstlineno for frame, _ in frames if frame.f_code.co_name == STEP), None)
-    start = _running_step() if start is None else start
-    return [line - start for _, line in frames]
+    return list(_lines(error.__traceback__))
 
 
 def told(error: BaseException) -> str:
@@ -32,20 +30,10 @@ def told(error: BaseException) -> str:
     return f"line {lines[-1]}{via}: {text}" if text else f"line {lines[-1]}{via}"
 
 
-def _frames(trace: TracebackType | None) -> list[tuple[FrameType, int]]:
-    frames = []
+def _lines(trace: TracebackType | None) -> Iterator[int]:
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename == SCRIPT_FILE:
-            frames.append((trace.tb_frame, trace.tb_lineno))
+        frame, line = trace.tb_frame, trace.tb_lineno
+        if frame.f_code.co_filename == SCRIPT_FILE:
+            table = frame.f_globals.get("__lines__")  # there when `{% %}` chose the lines
+            yield table[line - 1] if table else line - HEADER
         trace = trace.tb_next
-    return frames
-
-
-def _running_step() -> int:
-    """An error caught inside a nested function does not lead through `__step__`: look for it below us."""
-    frame: FrameType | None = sys._getframe()
-    while frame is not None:
-        if frame.f_code.co_name == STEP and frame.f_code.co_filename == SCRIPT_FILE:
-            return frame.f_code.co_firstlineno
-        frame = frame.f_back
-    return 1
