@@ -1,0 +1,240 @@
+"""The agent of a service's call topic: it carries out what `calls.rows` decides.
+
+Promises
+  * A call's `sent` row is durable before its one attempt begins; its answer row before its reply is sent.
+  * An attempt outlives the partition: when the partition moves, the attempt goes on, and its answer goes to the shard's
+    inbox as an event. It writes no row there.
+  * A call made again after a crash is counted (`calls_repeated`) and logged with its id: never paid twice unseen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import orjson
+
+from stream_orchestrator.calls import rows
+from stream_orchestrator.calls.routing import service_of
+from stream_orchestrator.calls.rows import CallRow, Decision
+from stream_orchestrator.kernel import events, ids
+from stream_orchestrator.kernel.effects import Answer, CallRequest
+from stream_orchestrator.kernel.engine import internal_letter
+from stream_orchestrator.kernel.events import Reply, Undecodable
+from stream_orchestrator.kernel.ports import Arrived, Part
+from stream_orchestrator.kernel.watch import Blind, SpanRecord, Watch
+from stream_orchestrator.kernel.wires import decode_call
+
+log = logging.getLogger(__name__)
+
+Work = Coroutine[Any, Any, None]
+Attempt = Callable[[CallRequest, str], Awaitable[Answer]]
+Send = Callable[[str, int, bytes, bytes], Awaitable[Any]]
+
+
+class Codec:
+    """The table's view of call rows."""
+
+    encode = staticmethod(rows.encode)
+    decode = staticmethod(rows.decode)
+    due = staticmethod(rows.due)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallAgent:
+    """One service's calls. `attempt(request, call_id)` asks once; `send(topic, partition, key, value)` publishes without
+    a partition of our own: the way out for an answer whose partition has moved.
+    """
+
+    topic: str
+    letters: str
+    attempt: Attempt
+    send: Send
+    instance: str = ""
+    watch: Watch = field(default_factory=Blind)
+    contiguous: bool = True
+    _under_way: dict[tuple[int, bytes], CallRequest] = field(default_factory=dict)
+    _orphans: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    def receive(self, record: Arrived, part: Part) -> Work | None:
+        """A call, or an answer that an old owner sent on."""
+        try:
+            foreign = _foreign_answer(record.value)
+            if foreign is not None:
+                key = foreign[0].encode()
+                row: CallRow | None = part.get(key)
+                return self._follow(part, key, rows.on_foreign_answer(row, foreign[1], now=part.now()))
+            event = decode_call(record.value)
+        except Undecodable as error:
+            return internal_letter(self.letters, record, part, error)
+        key = event.call_id.encode()
+        decision = rows.on_call(
+            part.get(key),
+            event,
+            position=record.position,
+            now=part.now(),
+            running=self._running(part, key),
+            instance=self.instance,
+        )
+        return self._follow(part, key, decision)
+
+    def on_due(self, part: Part, key: bytes) -> Work | None:
+        """A row's time has come."""
+        decision = rows.on_due(part.get(key), now=part.now(), running=self._running(part, key))
+        return self._follow(part, key, decision)
+
+    def on_recovered(self, part: Part) -> Work | None:
+        """Rows that no record will come for again go on by themselves."""
+        for key in list(part.keys()):
+            row = part.get(key)
+            work = row and self._follow(part, key, rows.on_recovered(row, now=part.now(), instance=self.instance))
+            if work:
+                part.spawn(work)
+        return None
+
+    def on_revoking(self, part: Part) -> Work | None:
+        """The partition may leave: say of every attempt under way where it is, and until when."""
+        marked = []
+        for owner, key in list(self._under_way):
+            row = part.get(key) if owner == id(part) else None
+            if row is None:
+                continue
+            decision = rows.on_revoking(row, instance=self.instance, until=row.deadline or part.now() + rows.GRACE)
+            if decision.write:
+                part.set(key, decision.row)
+                marked.append(part.write(key))
+        return _all(marked) if marked else None
+
+    # --- steps ---------------------------------------------------------------------------------------------------
+
+    def _follow(self, part: Part, key: bytes, decision: Decision) -> Work | None:
+        """The synchronous half of a decision: the row. What it returns is the waiting."""
+        for name in decision.counts:
+            self.watch.count(f"{name}_total", service=self.topic.rsplit(".", 1)[-1])
+        if "calls_repeated" in decision.counts and decision.row is not None:
+            log.warning("call %s is made again: nobody knows how its last attempt ended", decision.row.call_id)
+        if decision.do == "delete":
+            gone = part.delete(key)
+            return None if gone is None else _all([gone])
+        if decision.row is not None and decision.do != "drop":
+            part.set(key, decision.row)
+        if decision.do == "attempt":
+            self._under_way[id(part), key] = decision.request  # type: ignore[assignment]  # an attempt has one
+            return self._attempt(part, key, decision)
+        if decision.do == "reply":
+            return self._reply(part, key, decision.write)
+        return _all([part.write(key)]) if decision.write else None
+
+    async def _attempt(self, part: Part, key: bytes, decision: Decision) -> None:
+        row, request = decision.row, decision.request
+        assert row is not None
+        assert request is not None
+        asking: asyncio.Future[Answer] | None = None
+        try:
+            await part.write(key)
+            asking = asyncio.ensure_future(self._ask(row, request, part.now))
+            answer = await asyncio.shield(asking)
+            self._under_way.pop((id(part), key), None)
+            work = self._follow(part, key, rows.on_answer(part.get(key), answer, now=part.now()))
+            if work is not None:
+                await work
+        except BaseException:
+            if asking is not None and not getattr(part, "owned", True):
+                self._send_on(part.number, row, asking)
+            elif asking is not None:
+                asking.cancel()
+            raise
+        finally:
+            self._under_way.pop((id(part), key), None)
+
+    async def _reply(self, part: Part, key: bytes, write: bool) -> None:
+        if write:
+            await part.write(key)
+        row: CallRow | None = part.get(key)
+        if row is None or row.answer is None:
+            return
+        reply = events.encode(Reply(run_id=row.run_id, call_id=row.call_id, answer=row.answer))
+        headers = (("run-id", row.run_id.encode()), ("traceparent", row.traceparent.encode()))
+        await part.publish(
+            row.reply_topic, partition=row.reply_partition, key=row.run_id.encode(), value=reply, headers=headers
+        )
+        decision = rows.on_replied(part.get(key))
+        if decision.write:
+            part.set(key, decision.row)
+            await part.write(key)
+
+    async def _ask(self, row: CallRow, request: CallRequest, now: Callable[[], float]) -> Answer:
+        started = now()
+        answer = await self.attempt(request, row.call_id)
+        self._seen(row, request, answer, started=started, ended=now())
+        return answer
+
+    def _send_on(self, partition: int, row: CallRow, asking: asyncio.Future[Answer]) -> None:
+        """The partition has moved: the answer follows it, as an event."""
+
+        async def follow() -> None:
+            answer = await asking
+            value = orjson.dumps({"format": 1, "answer": {"call_id": row.call_id, "answer": asdict(answer)}})
+            await self.send(self.topic, partition, row.call_id.encode(), value)
+            self.watch.count("calls_answered_after_move_total")
+
+        task = asyncio.ensure_future(follow())
+        self._orphans.add(task)
+        task.add_done_callback(self._orphans.discard)
+
+    def _running(self, part: Part, key: bytes) -> bool:
+        return (id(part), key) in self._under_way
+
+    def _seen(self, row: CallRow, request: CallRequest, answer: Answer, *, started: float, ended: float) -> None:
+        service = service_of(request.model)
+        labels = {"model": request.model, "outcome": answer.error_type or "answered"}
+        self.watch.count("calls_total", **labels)
+        self.watch.observe("call_seconds", ended - started, model=request.model)
+        if answer.usd:
+            self.watch.count("cost_usd_total", answer.usd, model=request.model)
+        attributes: dict[str, str | int | float | bool] = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": service,
+            "gen_ai.request.model": request.model,
+            "gen_ai.response.model": answer.model,
+            "gen_ai.usage.input_tokens": answer.input_tokens,
+            "gen_ai.usage.output_tokens": answer.output_tokens,
+            "run.id": row.run_id,
+            "call.id": row.call_id,
+            "call.attempt": row.attempts,
+        }
+        if answer.error_type:
+            attributes["error.type"] = answer.error_type
+        parts = row.traceparent.split("-")
+        trace_id, parent = (parts[1], parts[2]) if len(parts) == 4 else (ids.trace_of(None, row.run_id)[0], "")
+        self.watch.span(
+            SpanRecord(
+                name=f"chat {request.model}",
+                trace_id=trace_id,
+                span_id=ids.span_of(row.run_id, f"call {row.call_id}/{row.attempts}"),
+                parent_span_id=parent,
+                started_at=started,
+                ended_at=ended,
+                ok=not answer.error_type,
+                attributes=attributes,
+            )
+        )
+
+
+def _foreign_answer(value: bytes | None) -> tuple[str, Answer] | None:
+    """An answer that an old owner sent on, or None when the record is a call."""
+    if value is None or b'"answer"' not in value:
+        return None
+    try:
+        body = orjson.loads(value)
+        told = body.get("answer") if isinstance(body, dict) else None
+        return None if told is None else (told["call_id"], Answer(**told["answer"]))
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise Undecodable(f"not an answer: {error}") from error
+
+
+async def _all(waits: list[Any]) -> None:
+    await asyncio.gather(*waits)

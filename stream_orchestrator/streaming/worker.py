@@ -1,0 +1,389 @@
+"""A worker: everything one process serves. It provisions, deploys, joins, and drains.
+
+Promises
+  * `start` returns when every app is served, or raises what is missing; nothing was taken from a topic before.
+  * It serves its own pipelines, and earlier versions of them that still have runs in flight.
+  * `drain` cuts nothing that ends in its time: tasks have `drain` seconds, calls `drain_calls`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stream_orchestrator.calls.agent import CallAgent
+from stream_orchestrator.calls.agent import Codec as CallCodec
+from stream_orchestrator.calls.routing import service_of
+from stream_orchestrator.calls.service import CallService
+from stream_orchestrator.calls.settings import CallSettings
+from stream_orchestrator.errors import HouseError, MissingError
+from stream_orchestrator.kernel import ingest
+from stream_orchestrator.kernel.engine import Engine
+from stream_orchestrator.kernel.rows import Codec
+from stream_orchestrator.kernel.watch import Blind, Watch
+from stream_orchestrator.kernel.wires import Wires
+from stream_orchestrator.plan import names
+from stream_orchestrator.plan.model import RESULT, START, Plan
+from stream_orchestrator.spec.inputs import InputRules
+from stream_orchestrator.streaming.client import Outgoing, partitions_of, produce
+from stream_orchestrator.streaming.core.app import App
+from stream_orchestrator.streaming.core.model import AppSpec
+from stream_orchestrator.streaming.core.stream import Stream
+from stream_orchestrator.streaming.deployments import Deployment, Deployments
+from stream_orchestrator.streaming.history import in_flight
+from stream_orchestrator.streaming.lookup import ResultLookup
+from stream_orchestrator.streaming.provisioning import Profile, apply
+from stream_orchestrator.streaming.settings import StreamSettings
+from stream_orchestrator.streaming.topic_kinds import TopicSpec, topic_spec
+from stream_orchestrator.tasks import KINDS
+from stream_orchestrator.trust.pool import ScriptPool
+
+log = logging.getLogger(__name__)
+
+READY_WITHIN = 120.0  # seconds: a group of static members whose owner died is given back after its session
+STUCK_AFTER = 60.0  # seconds without progress while there is something to do: not ready
+CALL_SLOTS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """How a worker serves. Times in seconds; `partitions` are those of topics made now, never of existing ones."""
+
+    stream: StreamSettings
+    prefix: str = ""
+    production: bool = False
+    allow_unsafe: bool = False
+    partitions: int = 8
+    drain: float = 30.0
+    drain_calls: float = 300.0
+    functions: tuple[str, ...] = ()
+    offline: bool = False
+    script_workers: int = 0
+
+    @property
+    def profile(self) -> Profile:
+        """How safe topics must be."""
+        return Profile(production=self.production, allow_unsafe=self.allow_unsafe)
+
+
+class Worker:
+    """One process's share of the work."""
+
+    def __init__(self, settings: WorkerSettings, plans: Sequence[Plan], *, watch: Watch | None = None) -> None:
+        self._settings = settings
+        self._plans = tuple(plans)
+        self._watch = watch or Blind()
+        self._stream = Stream(settings.stream, watch=self._watch)
+        self._deployments = Deployments(settings.stream, settings.prefix)
+        self._lookup = ResultLookup(settings.stream)
+        self._calls = CallService(call_settings(offline=settings.offline))
+        self._pools: dict[tuple[str, ...], ScriptPool] = {}
+        self._call_apps: list[App] = []
+        self._started = False
+
+    # --- life ----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Provision, deploy, join; returns when all is served."""
+        settings = self._settings
+        await apply(settings.stream, house_specs(settings.prefix), profile=settings.profile)
+        await self._deployments.start()
+        mine = [await self._deploy(plan) for plan in self._plans]
+        served = [*mine, *await self._still_running(mine)]
+        await asyncio.gather(*(self._pool(deployed.plan).start() for deployed in served))
+        await self._stream.start()
+        self._started = True
+        apps = await asyncio.gather(*(self._stream.add(spec) for spec in await self._specs(served)))
+        self._call_apps = [app for app in apps if ".calls." in app.spec.id]
+        await self._ready(apps)
+
+    async def crashed(self) -> BaseException:
+        """Wait for the first failure of ours: the process must end then."""
+        return await self._stream.crashed()
+
+    async def drain(self) -> bool:
+        """Stop well. True: nothing was cut."""
+        settings = self._settings
+        budgets = {app: settings.drain_calls if app in self._call_apps else settings.drain for app in self._stream.apps}
+        wholes = await asyncio.gather(*(app.drain(budget) for app, budget in budgets.items()))
+        await self._stop()
+        return all(wholes)
+
+    async def close(self) -> None:
+        """Stop at once, as a crash would."""
+        await self._stop()
+
+    async def _stop(self) -> None:
+        if self._started:
+            await self._stream.close()
+        await self._deployments.stop()
+        await self._lookup.close()
+        await asyncio.gather(*(pool.close() for pool in self._pools.values()))
+        await self._calls.close()
+
+    # --- what is seen --------------------------------------------------------------------------------------------
+
+    @property
+    def partitions(self) -> int:
+        """Partitions of inboxes that this process owns now."""
+        return sum(len(app.statistics().assigned) for app in self._stream.apps)
+
+    def health(self) -> tuple[bool, dict[str, Any]]:
+        """Whether all that is assigned is served and moves, and the details."""
+        seen = [app.statistics() for app in self._stream.apps]
+        ready = bool(seen) and all(app.ready.is_set() for app in self._stream.apps)
+        stuck = [each.id for each in seen if each.stuck_for > STUCK_AFTER]
+        halted = {each.id: each.halted for each in seen if each.halted}
+        details = {
+            "apps": {
+                each.id: {
+                    "partitions": len(each.assigned),
+                    "lag": each.lag,
+                    "open": each.open_slots,
+                    "rows": each.rows,
+                    "stuck_for_seconds": round(each.stuck_for, 1),
+                }
+                for each in seen
+            },
+            "stuck": stuck,
+            "halted": halted,
+        }
+        return ready and not stuck and not halted, details
+
+    # --- deployments ---------------------------------------------------------------------------------------------
+
+    async def _deploy(self, plan: Plan) -> Deployment:
+        settings = self._settings
+        shards = {service: settings.partitions for service in services_of(plan, settings)}
+        new = Deployment(plan=plan, partitions=settings.partitions, shards=shards, deployed_at=time.time())
+        new = self._deployments.known(new.id) or new
+        await apply(settings.stream, await self._pipeline_specs(plan), profile=settings.profile)
+        await apply(settings.stream, version_specs(settings.prefix, new), profile=settings.profile)
+        return await self._deployments.deploy(new, production=settings.production)
+
+    async def _pipeline_specs(self, plan: Plan) -> list[TopicSpec]:
+        """The pipeline's own topics; an existing input keeps its partitions, and its table follows it."""
+        try:
+            topic = names.input_topic(self._settings.prefix, plan.slug)
+            count = (await partitions_of(self._settings.stream, [topic]))[topic]
+        except MissingError:
+            count = self._settings.partitions
+        ingest_topic = names.ingest_topic(self._settings.prefix, plan.slug)
+        try:
+            fixed = (await partitions_of(self._settings.stream, [ingest_topic]))[ingest_topic]
+        except MissingError:
+            fixed = self._settings.partitions
+        return pipeline_specs(self._settings.prefix, plan.slug, inputs=count, fixed=fixed)
+
+    async def _still_running(self, mine: Sequence[Deployment]) -> list[Deployment]:
+        """Earlier versions of these pipelines that have runs in flight."""
+        own = {deployed.id for deployed in mine}
+        others = [each for plan in self._plans for each in self._deployments.of(plan.slug) if each.id not in own]
+        found = []
+        for each in others:
+            active = self._deployments.active(each.plan.slug).id == each.id
+            if active or await in_flight(self._settings.stream, self._settings.prefix, each.plan):
+                found.append(each)
+        return found
+
+    # --- apps ----------------------------------------------------------------------------------------------------
+
+    async def _specs(self, served: Sequence[Deployment]) -> list[AppSpec]:
+        specs = [self._version_app(deployed) for deployed in served]
+        for slug in {deployed.plan.slug for deployed in served}:
+            specs += await self._ingest_apps(slug)
+        shards: dict[str, int] = {}
+        for deployed in served:
+            shards |= deployed.shards
+        return [*specs, *(self._call_app(service, count) for service, count in sorted(shards.items()))]
+
+    def _version_app(self, deployed: Deployment) -> AppSpec:
+        prefix, plan = self._settings.prefix, deployed.plan
+        engine = Engine(
+            plan=plan,
+            wires=self._wires(deployed),
+            kinds=KINDS,
+            scripts=self._pool(plan),
+            rules=InputRules.from_plan(plan.inputs, plan.input_validation),
+            fetch=self._lookup.fetch,
+            watch=self._watch,
+            env={name: os.environ[name] for name in plan.env if name in os.environ},
+        )
+        return AppSpec(
+            id=names.app_id(prefix, plan),
+            agents=engine.agents(),
+            partitions=deployed.partitions,
+            table=names.table_topic(prefix, plan),
+            codec=Codec(),
+            on_due=engine.on_due,
+            on_recovered=engine.on_recovered,
+        )
+
+    def _wires(self, deployed: Deployment) -> Wires:
+        prefix, plan = self._settings.prefix, deployed.plan
+        return Wires(
+            inbox_prefix=f"{names.app_id(prefix, plan)}.",
+            results=names.results_topic(prefix, plan.slug),
+            dlq=names.dlq_topic(prefix, plan.slug),
+            audit=names.audit_topic(prefix),
+            internal_dlq=names.house_dlq_topic(prefix),
+            route=self._route,
+            calls={service: names.calls_topic(prefix, service) for service in deployed.shards},
+            shards=deployed.shards,
+        )
+
+    def _route(self, model: str) -> str:
+        return "offline" if self._settings.offline else service_of(model)
+
+    async def _ingest_apps(self, slug: str) -> list[AppSpec]:
+        prefix, stream = self._settings.prefix, self._settings.stream
+        input_topic, ingest_topic = names.input_topic(prefix, slug), names.ingest_topic(prefix, slug)
+        counts = await partitions_of(stream, [input_topic, ingest_topic])
+        doors = ingest.Ingest(
+            input=input_topic,
+            ingest=ingest_topic,
+            results=names.results_topic(prefix, slug),
+            dlq=names.dlq_topic(prefix, slug),
+            audit=names.audit_topic(prefix),
+            ingest_partitions=counts[ingest_topic],
+            versions=_VersionsOf(self._deployments, slug),
+            watch=self._watch,
+        )
+        return [
+            AppSpec(
+                id=f"{door.topic}.app",
+                agents=(door,),
+                partitions=counts[door.topic],
+                table=f"{door.topic}.table",
+                codec=ingest.Codec(),
+                on_due=doors.on_due,
+            )
+            for door in doors.doors()
+        ]
+
+    def _call_app(self, service: str, shards: int) -> AppSpec:
+        topic = names.calls_topic(self._settings.prefix, service)
+        agent = CallAgent(
+            topic=topic,
+            letters=names.house_dlq_topic(self._settings.prefix),
+            attempt=lambda request, call_id: self._calls.attempt(request, call_id=call_id),
+            send=self._send,
+            instance=self._settings.stream.instance_id or f"pid-{os.getpid()}",
+            watch=self._watch,
+        )
+        return AppSpec(
+            id=f"{topic}.app",
+            agents=(agent,),
+            partitions=shards,
+            table=f"{topic}.table",
+            codec=CallCodec(),
+            on_due=agent.on_due,
+            on_recovered=agent.on_recovered,
+            on_revoking=agent.on_revoking,
+            max_in_flight=self._calls.settings.max_in_flight,
+        )
+
+    async def _send(self, topic: str, partition: int, key: bytes, value: bytes) -> None:
+        await produce(self._settings.stream, topic, [Outgoing(value, key=key, partition=partition)])
+
+    def _pool(self, plan: Plan) -> ScriptPool:
+        functions = (*plan.functions, *self._settings.functions)
+        if functions not in self._pools:
+            size = self._settings.script_workers or max(2, os.cpu_count() or 2)
+            self._pools[functions] = ScriptPool(functions=functions, size=size)
+        return self._pools[functions]
+
+    async def _ready(self, apps: Sequence[App]) -> None:
+        crash = asyncio.ensure_future(self._stream.crashed())
+        ready = asyncio.gather(*(app.ready.wait() for app in apps))
+        done, _ = await asyncio.wait({crash, ready}, timeout=READY_WITHIN, return_when=asyncio.FIRST_COMPLETED)
+        if crash in done:
+            ready.cancel()
+            raise crash.result()
+        crash.cancel()
+        if ready not in done:
+            ready.cancel()
+            late = [app.spec.id for app in apps if not app.ready.is_set()]
+            raise HouseError(f"not ready within {READY_WITHIN:g} s: {', '.join(late)}")
+
+
+@dataclass(frozen=True, slots=True)
+class _VersionsOf:
+    """One pipeline's versions, for its ingest."""
+
+    deployments: Deployments
+    slug: str
+
+    def active(self) -> ingest.Version:
+        return self.deployments.active(self.slug)
+
+    def get(self, version_id: str) -> ingest.Version | None:
+        return self.deployments.get(version_id)
+
+
+# --- topics ----------------------------------------------------------------------------------------------------------
+
+
+def topic_specs(plans: Sequence[Plan], settings: WorkerSettings) -> list[TopicSpec]:
+    """Every topic that a worker of these plans needs, as it would be made now."""
+    specs = house_specs(settings.prefix)
+    for plan in plans:
+        shards = {service: settings.partitions for service in services_of(plan, settings)}
+        deployed = Deployment(plan=plan, partitions=settings.partitions, shards=shards)
+        specs += pipeline_specs(settings.prefix, plan.slug, inputs=settings.partitions, fixed=settings.partitions)
+        specs += version_specs(settings.prefix, deployed)
+    return list({spec.name: spec for spec in specs}.values())
+
+
+def house_specs(prefix: str) -> list[TopicSpec]:
+    """The topics that all pipelines of a prefix share."""
+    return [
+        topic_spec("plans", names.plans_topic(prefix), partitions=1),
+        topic_spec("audit", names.audit_topic(prefix), partitions=8),
+        topic_spec("dlq", names.house_dlq_topic(prefix), partitions=1),
+    ]
+
+
+def pipeline_specs(prefix: str, slug: str, *, inputs: int, fixed: int) -> list[TopicSpec]:
+    """A pipeline's own topics: `inputs` partitions where users put events, `fixed` where copies of an id meet."""
+    input_topic, ingest_topic = names.input_topic(prefix, slug), names.ingest_topic(prefix, slug)
+    return [
+        topic_spec("input", input_topic, partitions=inputs),
+        topic_spec("table", f"{input_topic}.table", partitions=inputs),
+        topic_spec("results", names.results_topic(prefix, slug), partitions=inputs),
+        topic_spec("dlq", names.dlq_topic(prefix, slug), partitions=inputs),
+        topic_spec("ingest", ingest_topic, partitions=fixed),
+        topic_spec("table", f"{ingest_topic}.table", partitions=fixed),
+    ]
+
+
+def version_specs(prefix: str, deployed: Deployment) -> list[TopicSpec]:
+    """A version's inboxes and table, and the call topics of its services."""
+    plan, count = deployed.plan, deployed.partitions
+    slugs = (START, *(task.slug for task in plan.tasks), RESULT)
+    specs = [topic_spec("inbox", names.inbox(prefix, plan, slug), partitions=count) for slug in slugs]
+    specs.append(topic_spec("table", names.table_topic(prefix, plan), partitions=count))
+    for service, shards in deployed.shards.items():
+        topic = names.calls_topic(prefix, service)
+        specs.append(topic_spec("calls", topic, partitions=shards))
+        specs.append(topic_spec("calls-table", f"{topic}.table", partitions=shards))
+    return specs
+
+
+def services_of(plan: Plan, settings: WorkerSettings) -> tuple[str, ...]:
+    """The services a version may ask. Offline, every model is answered by one."""
+    if not plan.services:
+        return ()
+    return ("offline",) if settings.offline else plan.services
+
+
+def call_settings(*, offline: bool, environ: Mapping[str, str] = os.environ) -> CallSettings:
+    """Where models are, by the environment."""
+    return CallSettings.from_env(environ, offline=offline)
+
+

@@ -1,0 +1,216 @@
+"""Pipelines made by hand, and a world in memory to run them in: fake scripts and models, a virtual clock, crashes on demand."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from stream_orchestrator.kernel import events, ids
+from stream_orchestrator.kernel.effects import Answer, CallRequest, RunScript, ScriptDone
+from stream_orchestrator.kernel.engine import Engine
+from stream_orchestrator.kernel.events import Begin, Reply
+from stream_orchestrator.kernel.kinds import Ask, Attempt, Fault, Step, Value
+from stream_orchestrator.kernel.memory import App, Crashed, VirtualClock, World
+from stream_orchestrator.kernel.rows import Codec
+from stream_orchestrator.kernel.wires import Wires, decode_call
+from stream_orchestrator.plan.model import RESULT, START, Plan, TaskPlan, Variant
+from stream_orchestrator.spec.inputs import InputRules
+
+
+def variant(name: str, does: str, **more: Any) -> Variant:
+    """A way to do a task: `does` is what the fake kind makes of it."""
+    options = {"does": does, **more.pop("options", {})}
+    return Variant(name=name, kind="fake", options=options, timeout=more.pop("timeout", 60.0), **more)
+
+
+def task(name: str, *upstream: str, does: str = "script", fallbacks: tuple[Variant, ...] = (), **more: Any) -> dict[str, Any]:
+    """A task of a plan; edges out are filled in by `plan`."""
+    first = {key: more.pop(key) for key in ("retries", "retry_delay", "timeout", "options") if key in more}
+    return {
+        "name": name,
+        "upstream": upstream or (START,),
+        "variants": (variant(name, does, **first), *fallbacks),
+        **more,
+    }
+
+
+def plan(*tasks: dict[str, Any], **more: Any) -> Plan:
+    """A plan of these tasks, in order."""
+    made = []
+    for each in tasks:
+        down = tuple(other["name"] for other in tasks if each["name"] in other["upstream"]) or (RESULT,)
+        made.append(TaskPlan(slug=each["name"], kind="fake", downstream=down, **each))
+    return Plan(title="Made", slug="made", version="1.0.0", tasks=tuple(made), hash="0" * 64, **more)
+
+
+class FakeKind:
+    """Does what its option says: script, call, value, flaky (a script that fails first), broken, ask (a script that calls)."""
+
+    name = "fake"
+    summary = guarantees = example = "fake"
+
+    def begin(self, attempt: Attempt) -> Step:
+        does = attempt.variant.options["does"]
+        match does:
+            case "call" | "bad_call":
+                message = {"role": "user", "content": does}
+                return Ask(CallRequest(model="m", messages=(message,), deadline=attempt.deadline))
+            case "value":
+                return Value(attempt.task.name)
+            case "fault":
+                return Fault(type="Broken", message="as told", passing=True)
+            case _:
+                outputs = {source: token.report.output for source, token in attempt.row.tokens.items()}
+                info = {"task": attempt.task.name, "attempt": attempt.row.attempts, "outputs": outputs}
+                return RunScript(source=does, digest=does, info=info, journal=dict(attempt.row.journal))
+
+    def scripted(self, attempt: Attempt, done: ScriptDone) -> Step:
+        if done.kind == "call":
+            request = CallRequest(model="m", messages=({"role": "user", "content": "asked"},), deadline=attempt.deadline)
+            return Ask(request, done.call_number)
+        if done.kind == "value":
+            return Value(done.value)
+        return Fault(type="ScriptError", message=done.message, passing=True)
+
+    def answered(self, attempt: Attempt, answer: Answer) -> Step:
+        return Value(answer.text)
+
+
+@dataclass
+class FakeScripts:
+    """Scripts whose outputs differ each time they run, as real ones may; `ran` counts them."""
+
+    ran: Counter[str] = field(default_factory=Counter)
+
+    async def run(self, job: RunScript) -> ScriptDone:
+        name = job.info["task"]
+        await asyncio.sleep(0)
+        self.ran[name] += 1
+        match job.source:
+            case "flaky" if job.info["attempt"] == 1:
+                return ScriptDone(kind="error", error_type="ValueError", message="not yet")
+            case "broken":
+                return ScriptDone(kind="error", error_type="ValueError", message="never")
+            case "ask" if "1" not in job.journal:
+                return ScriptDone(kind="call", call_number=1, request={"text": "asked"})
+            case "ask":
+                return ScriptDone(kind="value", value={"answer": job.journal["1"]["text"], "id": uuid.uuid4().hex})
+        outputs = {source: output for source, output in job.info["outputs"].items() if source != START}
+        return ScriptDone(kind="value", value={"id": uuid.uuid4().hex, "from": outputs})
+
+
+@dataclass
+class FakeModels:
+    """Answers calls once per id, durably, and replies as often as it is asked."""
+
+    topic: str
+    answers: dict[str, str] = field(default_factory=dict)
+    made: Counter[str] = field(default_factory=Counter)
+
+    def receive(self, record: Any, part: Any) -> Any:
+        call = decode_call(record.value)
+        if call.call_id not in self.answers:
+            self.made[call.call_id] += 1
+            self.answers[call.call_id] = f"answer {len(self.answers)}"
+        bad = call.request.messages[0]["content"] == "bad_call"
+        answer = Answer(error_type="ServerError", message="500", retryable=True) if bad else Answer(
+            text=self.answers[call.call_id], model="m", input_tokens=3, output_tokens=2, usd=0.001
+        )
+        reply = Reply(run_id=call.run_id, call_id=call.call_id, answer=answer)
+
+        async def send() -> None:
+            await part.publish(call.reply_topic, partition=0, key=None, value=events.encode(reply))
+
+        return send()
+
+
+class Theatre:
+    """One plan, served in memory, its clock virtual."""
+
+    def __init__(self, made: Plan, **more: Any) -> None:
+        self.plan, self.clock = made, VirtualClock()
+        self.world = World(clock=self.clock)
+        self.scripts = FakeScripts()
+        self.models = FakeModels("calls.m")
+        self.wires = Wires(
+            inbox_prefix="made.v.",
+            results="made.results",
+            dlq="made.dlq",
+            audit="audit",
+            internal_dlq="internal.dlq",
+            route=lambda model: "m",
+            calls={"m": "calls.m"},
+            shards={"m": 1},
+        )
+
+        async def fetch(topic: str, partition: int, offset: int) -> bytes | None:
+            return self.world.topics[topic][offset].value
+
+        self.engine = Engine(
+            plan=made,
+            wires=self.wires,
+            kinds={"fake": FakeKind()},
+            scripts=self.scripts,
+            rules=InputRules.from_plan(made.inputs, made.input_validation),
+            fetch=fetch,
+            **more,
+        )
+        agents = {agent.topic: agent for agent in self.engine.agents()}
+        self.part = self.world.add(App(agents, Codec, self.engine.on_due, self.engine.on_recovered))
+        nothing = lambda *_: None  # noqa: E731
+        self.world.add(App({"calls.m": self.models}, Codec, nothing, nothing))
+
+    def begin(self, run_id: str, payload: str = "{}", **more: Any) -> None:
+        """A run arrives."""
+        now = self.clock()
+        begin = Begin(
+            run_id=run_id,
+            payload=payload,
+            key=None,
+            headers=(),
+            position=f"made.input/0/{len(self.world.topics['made.input'])}",
+            accepted_at=now,
+            deadline=now + self.plan.timeout,
+            trace_id=ids.trace_of(None, run_id)[0],
+            **more,
+        )
+        self.world.append(self.wires.inbox(START), run_id.encode(), events.encode(begin))
+
+    def results(self) -> list[dict[str, Any]]:
+        """Every result record, in order."""
+        return [orjson.loads(record.value) for record in self.world.topics["made.results"]]
+
+    async def play(self, *, crash_at: Callable[[int], bool] = lambda n: False, until_empty: bool = False) -> int:
+        """Run until nothing is in flight (or, `until_empty`, until the tables are), crashing before the effects that
+        `crash_at` names. Returns how many effects there were.
+        """
+        count = 0
+
+        def before(name: str) -> None:
+            nonlocal count
+            count += 1
+            if crash_at(count):
+                raise Crashed
+
+        self.world.before_effect = before
+        while True:
+            try:
+                await self.world.run(until=(lambda: False) if until_empty else self.quiet)
+                return count
+            except Crashed:
+                await self.world.crash()
+
+    def quiet(self) -> bool:
+        """No work, no undelivered record, and no run in flight."""
+        world = self.world
+        waiting = any(
+            world._seen[topic] < len(world.topics[topic]) for part in world.parts for topic in part.app.agents
+        )
+        live = any(getattr(row, "state", "") for row in self.part.rows.values())
+        return not (waiting or world._works or live)
