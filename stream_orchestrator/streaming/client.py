@@ -10,6 +10,7 @@ Promises
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -48,23 +49,14 @@ class Position:
 
 async def produce(settings: StreamSettings, topic: str, records: Iterable[Outgoing]) -> list[Position]:
     """Send in order, and wait until all are acknowledged. Raises on the first that is not; earlier ones are sent."""
-    await partitions_of(settings, [topic])
+    counts = await partitions_of(settings, [topic])
     with translated(settings.bootstrap):
         producer = AIOKafkaProducer(**settings.producer(), linger_ms=5)
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
                 await producer.start()
-            return [
-                Position(done.partition, done.offset)
-                for done in await asyncio.gather(
-                    *[
-                        await producer.send(
-                            topic, one.value, key=one.key, partition=one.partition, headers=list(one.headers)
-                        )
-                        for one in records
-                    ]
-                )
-            ]
+            sent = [await _send(producer, topic, one, count=counts[topic]) for one in records]
+            return [Position(done.partition, done.offset) for done in await asyncio.gather(*sent)]
         finally:
             await producer.stop()
 
@@ -136,7 +128,10 @@ async def reading(settings: StreamSettings, *topics: str, at_end: bool = False) 
 
 
 class Reader:
-    """One plain consumer over fixed partitions; made by `reading`. It remembers how far it has read."""
+    """One plain consumer over fixed partitions; made by `reading`. It remembers how far it has read.
+
+    It fetches only what is asked for: a reader that is kept for `at` holds no other partition's records.
+    """
 
     def __init__(self, settings: StreamSettings, parts: list[TopicPartition]) -> None:
         self._settings = settings
@@ -153,6 +148,7 @@ class Reader:
             async with asyncio.timeout(ANSWER_WITHIN):
                 await self._consumer.start()
                 self._consumer.assign(self._parts)
+                self._consumer.pause(*self._parts)
                 begins = await self._consumer.beginning_offsets(self._parts)
             for part, offset in begins.items():
                 self._consumer.seek(part, offset)
@@ -182,6 +178,7 @@ class Reader:
     async def poll(self, wait: float, *, limit: int | None = None) -> list[Record]:
         """What comes within that time; as soon as anything does, at most `limit` records."""
         with translated(self._settings.bootstrap):
+            self._consumer.resume(*self._consumer.paused())
             found = await self._consumer.getmany(timeout_ms=max(0, round(wait * 1000)), max_records=limit)
         return [record_of(raw) for raws in found.values() for raw in raws]
 
@@ -193,15 +190,16 @@ class Reader:
             # The embedded broker's ends are too low after a batch: there only waiting can tell.
             if offset < begins[part] or (offset >= ends[part] and not self._settings.embedded):
                 return None
-            self._consumer.pause(*(other for other in self._parts if other != part))
+            self._consumer.pause(*self._parts)
             self._consumer.seek(part, offset)
+            self._consumer.resume(part)
             try:
                 async with asyncio.timeout(timeout):
                     raw = await self._consumer.getone(part)
             except (TimeoutError, OffsetOutOfRangeError):
                 return None
             finally:
-                self._consumer.resume(*self._parts)
+                self._consumer.pause(part)
         return record_of(raw) if raw.offset == offset else None
 
     async def _read_to(self, ends: dict[TopicPartition, int]) -> list[Record]:
@@ -228,6 +226,16 @@ class Reader:
     async def _bounds(self, parts: list[TopicPartition]) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
         async with asyncio.timeout(ANSWER_WITHIN):
             return await self._consumer.beginning_offsets(parts), await self._consumer.end_offsets(parts)
+
+
+async def _send(producer: AIOKafkaProducer, topic: str, one: Outgoing, *, count: int) -> asyncio.Future[Any]:
+    if one.key is not None or one.value is not None:
+        return await producer.send(topic, one.value, key=one.key, partition=one.partition, headers=list(one.headers))
+    # The client refuses a record with neither; Kafka does not, and a dead letter may be one.
+    batch = producer.create_batch()
+    batch.append(key=None, value=None, timestamp=None, headers=list(one.headers))
+    partition = random.randrange(count) if one.partition is None else one.partition  # noqa: S311  # no secret
+    return await producer.send_batch(batch, topic, partition=partition)
 
 
 def record_of(raw: Any) -> Record:

@@ -61,6 +61,13 @@ async def test_what_is_sent_is_read_with_its_key_headers_and_position(broker: Br
     assert abs(first.timestamp_ms / 1000 - time.time()) < 60
 
 
+async def test_a_record_with_neither_key_nor_value_is_sent_as_it_is(broker: Broker) -> None:
+    topic = await make(broker)
+    await produce(broker.settings, topic, [Outgoing(None, headers=(("run-id", b"r"),))])
+    [record] = await read_all(broker.settings, topic)
+    assert (record.key, record.value, record.headers) == (None, None, (("run-id", b"r"),))
+
+
 @pytest.mark.parametrize("sizes", [[1], [50], [1, 1, 50], [50, 1], [100, 100, 3], [2000]], ids=str)
 async def test_everything_acknowledged_is_read_however_it_was_batched(broker: Broker, sizes: list[int]) -> None:
     topic = await make(broker, partitions=1)
@@ -127,6 +134,15 @@ async def test_a_record_is_found_by_its_position_within_a_batch_too(broker: Brok
             record = await reader.at(topic, 0, offset)
             assert record is not None
             assert (record.offset, record.value) == (offset, values[offset])
+
+
+async def test_looking_up_one_record_fetches_nothing_else_and_reading_goes_on_after_it(broker: Broker) -> None:
+    topic = await make(broker, partitions=2)
+    await produce(broker.settings, topic, [Outgoing(b"x", partition=number) for number in (0, 1)])
+    async with reading(broker.settings, topic) as reader:
+        assert await reader.at(topic, 1, 0) is not None
+        assert reader._consumer.paused() == set(reader._parts)
+        assert {record.partition for record in await reader.all()} == {0}  # that of partition 1 is read already
 
 
 async def test_a_position_without_a_record_is_none(broker: Broker) -> None:

@@ -33,7 +33,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What was found. `copies`: answers beyond the first of a run. `calls_repeated`: calls beyond the first of an id."""
+    """What was found. `copies`: answers after the first of a run; `calls_repeated`: calls after the first of an id."""
 
     sent: int
     answered: int
