@@ -21,7 +21,7 @@ import orjson
 from stream_orchestrator.errors import HouseError, MissingError, SpecError
 from stream_orchestrator.kernel.ingest import Version
 from stream_orchestrator.plan import names
-from stream_orchestrator.plan.codec import plan_from_data, plan_to_data
+from stream_orchestrator.plan.codec import from_json, to_json
 from stream_orchestrator.plan.model import START, Plan
 from stream_orchestrator.spec.inputs import InputRules
 from stream_orchestrator.streaming.client import Outgoing, Reader, produce, reading
@@ -121,7 +121,7 @@ class Deployments:
         records = []
         if deployed is None:
             deployed = new
-            body = {"format": FORMAT, "plan": plan_to_data(new.plan), "partitions": new.partitions}
+            body = {"format": FORMAT, "plan": orjson.Fragment(to_json(new.plan)), "partitions": new.partitions}
             body |= {"shards": new.shards, "deployed_at": new.deployed_at}
             records.append(Outgoing(orjson.dumps(body), key=f"plan/{new.id}".encode()))
         if self._should_activate(deployed):
@@ -152,7 +152,7 @@ class Deployments:
     def _take(self, record: Record) -> None:
         try:
             self._apply(record.key, record.value)
-        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, HouseError) as error:
             log.error("%s: not a plan (%s); passed over", record.position, error)
 
     def _apply(self, key: bytes | None, value: bytes | None) -> None:
@@ -163,7 +163,7 @@ class Deployments:
         body: dict[str, Any] = orjson.loads(value)
         if kind == "plan":
             self._deployed[name] = Deployment(
-                plan=plan_from_data(body["plan"]),
+                plan=from_json(orjson.dumps(body["plan"])),
                 partitions=int(body["partitions"]),
                 shards=dict(body["shards"]),
                 deployed_at=float(body["deployed_at"]),
