@@ -14,17 +14,23 @@ MAX_DEPTH = 200  # orjson stops at 254
 MAX_OUTPUT = 16 * 1024 * 1024  # the largest message our topics take
 _INTEGERS = range(-(2**63), 2**64)
 
+_Path = tuple[Any, Any]  # (the path of what holds it, its key there): text is made of it for an error only
+
 
 class NotJson(TypeError):
     """A value has no JSON form. The message names the place in it."""
 
 
-def plain(value: Any, path: str = "output", *, depth: int = 0) -> Any:
+def plain(value: Any, name: str = "output") -> Any:
     """The JSON form of a value: a new structure that shares nothing mutable with it.
 
     Tuples and sets become lists (sets sorted, where their members compare), dates, times and UUIDs become ISO text.
     Keys must be text. NaN, infinity, bytes, Decimal, objects and anything else raise `NotJson` with the path.
     """
+    return _plain(value, (None, name), 0)
+
+
+def _plain(value: Any, path: _Path, depth: int) -> Any:
     if value is None or value is True or value is False:
         return value
     if isinstance(value, str):
@@ -34,18 +40,22 @@ def plain(value: Any, path: str = "output", *, depth: int = 0) -> Any:
     if isinstance(value, float):
         return _number(float(value), path)
     if depth >= MAX_DEPTH:
-        raise NotJson(f"`{path[:60]}...` is nested deeper than {MAX_DEPTH} levels")
-    if isinstance(value, Mapping):
-        return {_key(key, path): plain(item, f"{path}[{key!r}]", depth=depth + 1) for key, item in value.items()}
+        raise NotJson(f"`{_told(path)[:60]}...` is nested deeper than {MAX_DEPTH} levels")
+    if isinstance(value, dict) or isinstance(value, Mapping):  # noqa: SIM101  the common case without the slow check
+        return {_key(key, path): _plain(item, (path, key), depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item, f"{path}[{place}]", depth=depth + 1) for place, item in enumerate(value)]
+        return [_plain(item, (path, place), depth + 1) for place, item in enumerate(value)]
     if isinstance(value, Set):
-        return [plain(item, f"{path}[...]", depth=depth + 1) for item in _in_order(value)]
+        return [_plain(item, (path, ...), depth + 1) for item in _in_order(value)]
+    return _rare(value, path)
+
+
+def _rare(value: Any, path: _Path) -> str:
     if isinstance(value, datetime.date | datetime.time):  # a datetime is a date
         return value.isoformat()
     if isinstance(value, uuid.UUID):
         return str(value)
-    raise NotJson(f"`{path}` is {_named(value)}, which is not JSON{_advice(value)}")
+    raise NotJson(f"`{_told(path)}` is {_named(value)}, which is not JSON{_advice(value)}")
 
 
 def encode(value: Any) -> bytes:
@@ -56,31 +66,31 @@ def encode(value: Any) -> bytes:
     return body
 
 
-def _text(value: str, path: str) -> str:
+def _text(value: str, path: _Path) -> str:
     text = str.__str__(value)
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise NotJson(f"`{path}` holds half a character (a lone surrogate) at {error.start}") from error
+            raise NotJson(f"`{_told(path)}` holds half a character (a lone surrogate) at {error.start}") from error
     return text
 
 
-def _integer(value: int, path: str) -> int:
+def _integer(value: int, path: _Path) -> int:
     if value not in _INTEGERS:
-        raise NotJson(f"`{path}` is an integer of more than 64 bits; return it as text")
+        raise NotJson(f"`{_told(path)}` is an integer of more than 64 bits; return it as text")
     return value
 
 
-def _number(value: float, path: str) -> float:
+def _number(value: float, path: _Path) -> float:
     if not math.isfinite(value):
-        raise NotJson(f"`{path}` is {value}, which is not JSON; return None or text instead")
+        raise NotJson(f"`{_told(path)}` is {value}, which is not JSON; return None or text instead")
     return value
 
 
-def _key(key: Any, path: str) -> str:
+def _key(key: Any, path: _Path) -> str:
     if not isinstance(key, str):
-        raise NotJson(f"`{path}` has the key {key!r:.60} ({_named(key)}); keys must be text")
+        raise NotJson(f"`{_told(path)}` has the key {key!r:.60} ({_named(key)}); keys must be text")
     return _text(key, path)
 
 
@@ -89,6 +99,14 @@ def _in_order(value: Set[Any]) -> list[Any]:
         return sorted(value)
     except TypeError:
         return sorted(value, key=repr)
+
+
+def _told(path: _Path) -> str:
+    keys = []
+    while path[0] is not None:
+        keys.append("[...]" if path[1] is ... else f"[{path[1]!r}]")
+        path = path[0]
+    return str(path[1]) + "".join(reversed(keys))
 
 
 def _named(value: Any) -> str:
