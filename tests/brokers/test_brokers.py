@@ -110,7 +110,8 @@ async def test_the_embedded_broker_dies_with_its_parent_however_it_dies() -> Non
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 async def test_where_the_kernel_has_no_leash_the_watcher_kills_when_we_are_gone(tmp_path: Path) -> None:
-    child = Leashed(["sleep", "60"], log=tmp_path / "log", env=os.environ)
+    with (tmp_path / "log").open("wb") as output:
+        child = Leashed(["sleep", "60"], output=output, env=os.environ)
     watcher = watch(child.pid)
     assert watcher.stdin is not None
     watcher.stdin.close()  # what the kernel does to our end of the pipe when we die

@@ -155,11 +155,9 @@ class KafkaCluster:
         await self.stop()
 
     def _launch(self, node: Node) -> None:
-        node.child = Leashed(
-            self._java(node, "kafka.Kafka", str(node.folder / "server.properties")),
-            log=node.folder / "out.log",
-            env=os.environ,
-        )
+        command = self._java(node, "kafka.Kafka", str(node.folder / "server.properties"))
+        with (node.folder / "out.log").open("ab") as output:
+            node.child = Leashed(command, output=output, env=os.environ)
 
     def _end(self, nodes: Iterable[Node], *, patience: float) -> None:
         for node in nodes:

@@ -13,8 +13,7 @@ import asyncio
 import os
 import socket
 import tempfile
-from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
 from stream_orchestrator.errors import MissingError
 from stream_orchestrator.streaming.brokers.leash import Leashed
@@ -30,7 +29,7 @@ class EmbeddedBroker:
 
     def __init__(self) -> None:
         self._child: Leashed | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._output: IO[bytes] | None = None
         self.bootstrap = ""
 
     @property
@@ -46,9 +45,9 @@ class EmbeddedBroker:
     async def start(self) -> None:
         """Start it; it takes connections when this returns. Cancelled: nothing is left behind."""
         binary = find_binary()
-        self._folder = tempfile.TemporaryDirectory(prefix="stream-orchestrator-")
+        self._output = tempfile.TemporaryFile()  # it has no name: we may be killed, and leave nothing behind
         try:
-            await self._start(binary, Path(self._folder.name) / "broker.log")
+            await self._start(binary, self._output)
         except BaseException:
             await self.stop()
             raise
@@ -58,9 +57,9 @@ class EmbeddedBroker:
         if self._child is not None:
             self._child.end(patience=0)
             self._child = None
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
+        if self._output is not None:
+            self._output.close()
+            self._output = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -69,15 +68,15 @@ class EmbeddedBroker:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
-    async def _start(self, binary: str, log: Path) -> None:
+    async def _start(self, binary: str, output: IO[bytes]) -> None:
         for _ in range(ATTEMPTS):
             port = free_port()
-            self._child = Leashed(_command(binary, port), log=log, env=_environment())
+            self._child = Leashed(_command(binary, port), output=output, env=_environment())
             if await self._ready(port):
                 self.bootstrap = f"127.0.0.1:{port}"
                 return
             self._child.end(patience=0)
-        raise MissingError(f"the embedded broker does not start on this machine: {_last_words(log)}", hint=HINT)
+        raise MissingError(f"the embedded broker does not start on this machine: {_last_words(output)}", hint=HINT)
 
     async def _ready(self, port: int) -> bool:
         assert self._child is not None
@@ -115,8 +114,9 @@ def is_open(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _last_words(log: Path) -> str:
-    return log.read_text(errors="replace")[-500:].strip() or "it says nothing"
+def _last_words(output: IO[bytes]) -> str:
+    output.seek(0)
+    return output.read().decode(errors="replace")[-500:].strip() or "it says nothing"
 
 
 def _command(binary: str, port: int) -> list[str]:

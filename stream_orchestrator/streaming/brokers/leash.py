@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
+from typing import IO
 
 PR_SET_PDEATHSIG = 1
 
@@ -23,20 +23,19 @@ WATCHER = 'read -r _; kill -9 "$1"'
 
 
 class Leashed:
-    """A child process on a leash. Its output goes to `log`; it has no standard input."""
+    """A child process on a leash. All it says goes to `output`; it has no standard input."""
 
-    def __init__(self, command: Sequence[str], *, log: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, command: Sequence[str], *, output: IO[bytes], env: Mapping[str, str]) -> None:
         on_linux = sys.platform == "linux"
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(  # noqa: S603  # a fixed command, no shell
-                list(command),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=dict(env),
-                start_new_session=True,  # a Ctrl-C at the terminal is for us; we stop our children in our own order
-                preexec_fn=dies_with(os.getpid()) if on_linux else None,
-            )
+        self._process = subprocess.Popen(  # noqa: S603  # a fixed command, no shell
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=dict(env),
+            start_new_session=True,  # a Ctrl-C at the terminal is for us; we stop our children in our own order
+            preexec_fn=dies_with(os.getpid()) if on_linux else None,
+        )
         self._watcher = None if on_linux else watch(self.pid)
 
     @property
