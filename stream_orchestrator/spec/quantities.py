@@ -445,10 +445,9 @@ def _percent(value: str, kind: str, hint: str) -> float:
 
 def _pieces(text: str, kind: str, hint: str) -> list[tuple[Decimal, str]]:
     piece = rf"({_NUMBER})\s*([a-z]+)"
-    if not re.fullmatch(rf"(?:{piece}\s*(?:,\s*|\band\b\s*)?)+", text):
+    if not re.fullmatch(rf"{piece}(?:\s*(?:,|\band\b)?\s*{piece})*", text):
         raise BadQuantity(f"`{text}` is not {kind}", hint=hint)
-    spaced = re.sub(r"\band\b", " ", text)
-    return [(_read(number), unit) for number, unit in re.findall(piece, spaced)]
+    return [(_read(number), unit) for number, unit in re.findall(piece, text)]
 
 
 def _one_piece(text: str, kind: str, hint: str) -> tuple[Decimal, str]:
