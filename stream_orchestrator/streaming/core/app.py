@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from stream_orchestrator.errors import HouseError
@@ -22,21 +24,14 @@ from stream_orchestrator.streaming.core.outlet import Outlet
 from stream_orchestrator.streaming.core.partition import Partition, State
 from stream_orchestrator.streaming.core.producer import Producer
 from stream_orchestrator.streaming.core.room import Room
-from stream_orchestrator.streaming.core.settle import settle, take_over
+from stream_orchestrator.streaming.core.seat import Seat
 from stream_orchestrator.streaming.settings import StreamSettings
 
 REVOKE_BUDGET = 2.0  # seconds; the whole group waits for us
+COMMIT_SHARE = 0.5  # of it: kept for the commit, which everything else must leave room for
 LEAVE_BUDGET = 10.0
-
-
-class Seat:
-    """One partition number we serve: the partition, its desk, and the tasks that serve it."""
-
-    def __init__(self, part: Partition, desk: Desk, member: str) -> None:
-        self.part = part
-        self.desk = desk
-        self.member = member
-        self.tasks: set[asyncio.Task[None]] = set()
+UNKNOWN_WITHIN = 60.0  # seconds in which being forgotten twice means that another process uses our id
+SPAN_PER_SLOT = 16  # one slot may be this many times slower than the others before they wait for it
 
 
 class App:
@@ -67,14 +62,16 @@ class App:
         self._watch = watch
         self._clock = clock
         self._fence = Fence(settings.session_timeout)
-        self._outlet = Outlet(producer, self._fence, self._failed)
+        self._outlet = Outlet(producer, self._fence, fail)
         self._room = Room(spec.max_in_flight)
         self._seats: dict[int, Seat] = {}
         self._generation = -1
+        self._turn = 0  # counts rebalances and assignments: what began before the last one is stale
         self._accepting = False
         self._draining = False
+        self._forgotten_at = float("-inf")
         self._tasks: set[asyncio.Task[None]] = set()
-        self._counted = {"commits": 0, "rebalances": 0, "lost": 0, "records": 0, "adopted": 0}
+        self._counted: Counter[str] = Counter()
         self._loop = asyncio.get_running_loop()
         self._faust = make_app(self, spec, settings, member=self._member())
 
@@ -83,49 +80,49 @@ class App:
     async def start(self) -> None:
         """Join the group; `ready` is set when the first assignment is served."""
         await self._faust.start()
-        self._task(self._watch_faust())
+        self._start(self._watch_faust())
 
     async def drain(self, budget: float) -> bool:
         """Pull nothing more, let slots finish, hand over, commit, leave the group. True: nothing was cut."""
         deadline = time.monotonic() + budget
         self._draining = True
         self._accepting = False
+        self.ready.clear()
         self._faust.driver.stop_flow()
         for seat in self._seats.values():
-            seat.desk.clear()
-            self._dismiss(seat)
+            seat.dismiss()
         whole = await _within(self._room.empty(), deadline - time.monotonic())
-        await self._hook(self.spec.on_revoking, REVOKE_BUDGET)
+        await self._tell_revoking(REVOKE_BUDGET)
         whole = await _within(self._outlet.flushed(), max(deadline - time.monotonic(), 1.0)) and whole
-        await _within(self._faust.driver.commit(), REVOKE_BUDGET)
+        await _within(self._faust.driver.commit_offsets(self.committable()), REVOKE_BUDGET)
         self._lose_all()
         self.leaving = True
-        return await stop_app(self._faust, LEAVE_BUDGET) and whole
+        return await self._stop() and whole
 
     async def close(self) -> None:
-        """Stop at once: nothing is handed over, membership is kept for the next process of this id."""
+        """Stop at once: nothing is handed over, and membership is kept for the next process of this id."""
         self._lose_all()
+        await self._stop()
+
+    async def _stop(self) -> bool:
         self._outlet.close()
         for task in self._tasks:
             task.cancel()
-        await stop_app(self._faust, LEAVE_BUDGET)
-
-    def _failed(self, fault: BaseException) -> None:
-        self._fail(fault)
+        return await stop_app(self._faust, LEAVE_BUDGET)
 
     async def _watch_faust(self) -> None:
         await self._faust._crashed.wait()
-        fault = HouseError(f"the stream of {self.spec.id} crashed")
+        fault = HouseError(f"the stream of {self.spec.id} crashed: {self._faust.crash_reason!r}")
         fault.__cause__ = self._faust.crash_reason
         self._fail(fault)
 
-    def _task(self, work: Any) -> asyncio.Task[None]:
-        task: asyncio.Task[None] = self._loop.create_task(work)
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._task_done)
+        task.add_done_callback(self._ended)
         return task
 
-    def _task_done(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (fault := task.exception()) is not None:
             self._fail(fault)
@@ -145,7 +142,8 @@ class App:
         return kwargs | {
             "max_poll_records": 1000,
             "max_partition_fetch_bytes": 1024 * 1024,
-            "fetch_max_wait_ms": 500,
+            # The embedded broker answers a fetch when its time is over, whatever has come meanwhile.
+            "fetch_max_wait_ms": 20 if self._settings.embedded else 500,
             # Slots are bounded by drains and deadlines, not by polls: a paused inbox is no reason to leave.
             "max_poll_interval_ms": 24 * 3600 * 1000,
             "rebalance_timeout_ms": 20_000,
@@ -154,33 +152,55 @@ class App:
 
     def heard(self, asked_at: float) -> None:
         """A good answer of the coordinator; called from the consumer's thread."""
-        self._loop.call_soon_threadsafe(self._fence.heard, asked_at)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._fence.heard, asked_at)
 
     async def revoking(self, *, lost: bool) -> None:
         """A rebalance begins, and takes all partitions: hand over what is finished, freeze the rest."""
-        self._counted["rebalances"] += 1
         deadline = time.monotonic() + REVOKE_BUDGET
+        self._turn += 1
+        self._counted["rebalances"] += 1
         self._accepting = False
         self.ready.clear()
-        live = [seat for seat in self._seats.values() if seat.part.state is State.LIVE and not lost]
-        for seat in [seat for seat in self._seats.values() if seat not in live]:
-            self._lose(seat)
-        for seat in live:
-            self._dismiss(seat)
-            seat.desk.clear()
-        if live:
-            await self._hook(self.spec.on_revoking, deadline - time.monotonic() - 0.5)
-            await _within(self._outlet.flushed(), deadline - time.monotonic() - 0.5)
+        if lost:
+            self._note_forgotten()
+        for seat in list(self._seats.values()):
+            if lost or seat.part.state not in (State.LIVE, State.FROZEN):
+                self._lose(seat)
+            else:
+                seat.dismiss()
+        await self._tell_revoking(deadline - COMMIT_SHARE - time.monotonic())
+        for seat in self._seats.values():
+            seat.part.hold()
+        await _within(self._outlet.landed(), deadline - COMMIT_SHARE - time.monotonic())
         offsets = self.committable()
-        for seat in live:
+        for seat in self._seats.values():
             seat.part.freeze()
-        await _within(self._faust.driver.commit_offsets(offsets), max(deadline - time.monotonic(), 0.1))
+        await _within(self._faust.driver.commit_offsets(offsets), deadline - time.monotonic())
+
+    async def _tell_revoking(self, budget: float) -> None:
+        live = [seat.part for seat in self._seats.values() if seat.part.state is State.LIVE]
+        works = [work for part in live if (work := self.spec.on_revoking(part)) is not None]
+        if works:
+            await _within(asyncio.gather(*works), budget)
+
+    def _note_forgotten(self) -> None:
+        now = time.monotonic()
+        if self._settings.instance_id and now - self._forgotten_at < UNKNOWN_WITHIN:
+            self._fail(
+                HouseError(
+                    f"{self.spec.id} was thrown out of its group twice within a minute",
+                    hint=f"another process uses the instance id {self._settings.instance_id}; give each its own",
+                )
+            )
+        self._forgotten_at = now
 
     def assigned(self, assigned: set[TP], generation: int) -> None:
-        """A generation begins: thaw what is still ours, lose what is not, recover what is new."""
+        """A generation begins: keep what is still ours, lose what is not, make seats for what is new."""
         self._fence.heard(time.monotonic())
+        self._turn += 1
         member = self._faust.driver.member_id
-        following = self._generation in (generation - 1, generation)
+        following = self._generation in (generation - 1, generation)  # nobody else can have had them in between
         self._generation = generation
         try:
             numbers = common_partitions(assigned, self.spec.topics)
@@ -192,27 +212,41 @@ class App:
                 self._lose(seat)
         for number in sorted(numbers - self._seats.keys()):
             self._seats[number] = self._new_seat(number, member)
-        self._task(self._begin(generation, assigned))
+        self._start(self._begin(assigned, self._turn))
 
-    async def _begin(self, generation: int, assigned: set[TP]) -> None:
-        """Outside the join: seek, thaw, let it flow, then recover."""
-        places = await self._faust.driver.place(assigned) if assigned else {}
-        if generation != self._generation or self._draining or generation != self._faust.consumer_generation_id:
+    async def _begin(self, assigned: set[TP], turn: int) -> None:
+        """Outside the join: seek, let it flow, then thaw and recover."""
+        try:
+            places = await self._faust.driver.place(assigned) if assigned else {}
+        except KafkaError:
+            if turn == self._turn:
+                raise
+            return
+        if turn != self._turn:
             return  # another rebalance came in between; its assignment is told next
+        if not self._draining:
+            self._place(places)
+            self._accepting = True
+        for seat in self._seats.values():
+            self._go_on(seat)
+        self._look_ready()
+        if not self._draining:
+            await self._faust.resume()
+
+    def _place(self, places: Mapping[TP, tuple[int, int | None, int]]) -> None:
         for tp, (position, committed, earliest) in places.items():
             seat = self._seats[tp.partition]
-            seat.desk.place(tp.topic, position, committed)
-            if earliest > position:
+            if seat.desk.place(tp.topic, position, committed) and earliest > position:
                 seat.part.halt(f"records {position} to {earliest - 1} of {tp.topic} were deleted before they were read")
-        self._accepting = True
-        await self._faust.resume()
-        for seat in self._seats.values():
-            if seat.part.state is State.FROZEN:
-                seat.part.thaw()
-                self._serve(seat)
-            elif seat.part.state is State.RECOVERING:
-                self._seat_task(seat, self._recover(seat))
-        self._look_ready()
+                self._watch.count("stream_lost_to_retention", earliest - position, app=self.spec.id, topic=tp.topic)
+
+    def _go_on(self, seat: Seat) -> None:
+        if seat.part.state is State.FROZEN and self._draining:
+            seat.part.thaw()
+        elif seat.part.state is State.FROZEN:
+            seat.thaw()
+        elif seat.part.state is State.RECOVERING and not self._draining:
+            seat.recover(self.spec, self._settings, served=self._look_ready)
 
     def _new_seat(self, number: int, member: str) -> Seat:
         part = Partition(
@@ -220,49 +254,18 @@ class App:
             self.spec.id,
             outlet=self._outlet,
             changelog=self.spec.table,
-            fail=self._failed,
+            fail=self._fail,
             room=self._room,
             clock=self._clock,
         )
-        desk = Desk(part, self.spec, room=self._room, pause=self._pause, span=16 * self.spec.max_in_flight)
-        return Seat(part, desk, member)
-
-    async def _recover(self, seat: Seat) -> None:
-        part = seat.part
-        begun = time.monotonic()
-        if self.spec.table is not None and self.spec.codec is not None:
-            await settle(part, self._settings, self.spec.table, self.spec.codec)
-        if part.state is not State.RECOVERING:
-            self._look_ready()
-            return
-        work = self.spec.on_recovered(part)
-        if work is not None:
-            await work
-        part.state = State.LIVE
-        self._watch.observe("stream_recovery_seconds", time.monotonic() - begun, app=self.spec.id)
-        self._serve(seat)
-        self._look_ready()
-        await take_over(part)
-
-    def _serve(self, seat: Seat) -> None:
-        self._seat_task(seat, seat.desk.run())
-
-    def _seat_task(self, seat: Seat, work: Any) -> None:
-        task = self._task(work)
-        seat.tasks.add(task)
-        task.add_done_callback(seat.tasks.discard)
-
-    def _dismiss(self, seat: Seat) -> None:
-        for task in seat.tasks:
-            task.cancel()
+        span = SPAN_PER_SLOT * self.spec.max_in_flight
+        desk = Desk(part, self.spec, room=self._room, pause=self._pause, span=span)
+        return Seat(part, desk, member=member, start=self._start)
 
     def _lose(self, seat: Seat) -> None:
-        self._dismiss(seat)
-        seat.part.lose()
-        self._counted["lost"] += 1
-        self._counted["records"] += seat.desk.records
-        self._counted["adopted"] += seat.desk.adopted
-        self._seats.pop(seat.part.number, None)
+        seat.lose()
+        self._counted.update(lost=1, records=seat.desk.records, adopted=seat.desk.adopted)
+        del self._seats[seat.part.number]
 
     def _lose_all(self) -> None:
         for seat in list(self._seats.values()):
@@ -271,11 +274,6 @@ class App:
     def _look_ready(self) -> None:
         if self._accepting and all(seat.part.state is State.LIVE for seat in self._seats.values()):
             self.ready.set()
-
-    async def _hook(self, hook: Callable[[Partition], Awaitable[None] | None], budget: float) -> None:
-        works = [work for seat in self._seats.values() if (work := hook(seat.part)) is not None]
-        if works:
-            await _within(asyncio.gather(*works), budget)
 
     # ------------------------------------------------------------------ records and commits
 
@@ -319,7 +317,7 @@ class App:
             halted={s.part.number: s.part.reason for s in seats if s.part.state is State.HALTED},
             open_slots=open_slots(inboxes),
             lag=lag,
-            stuck_for=time.monotonic() - self._room.progress_at if busy else 0.0,
+            stuck_for=self._room.idle_for() if busy else 0.0,
             rows=sum(len(s.part.table) for s in seats if s.part.table is not None),
             commits=self._counted["commits"],
             records=self._counted["records"] + sum(s.desk.records for s in seats),
@@ -329,9 +327,9 @@ class App:
         )
 
 
-async def _within(work: Any, budget: float) -> bool:
+async def _within(work: Awaitable[Any], budget: float) -> bool:
     try:
-        await asyncio.wait_for(work, max(budget, 0.0))
+        await asyncio.wait_for(work, max(budget, 0.05))
     except TimeoutError:
         return False
     return True
