@@ -1,0 +1,226 @@
+"""From Python: load a pipeline and run it in memory, in a notebook or a unit test. The same kernel as on Kafka, no broker."""
+
+from __future__ import annotations
+
+import inspect
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any, Protocol
+
+import orjson
+from pydantic import BaseModel, ConfigDict
+
+from stream_orchestrator.calls.agent import CallAgent
+from stream_orchestrator.calls.agent import Codec as CallCodec
+from stream_orchestrator.calls.routing import service_of
+from stream_orchestrator.calls.service import CallService
+from stream_orchestrator.calls.settings import CallSettings
+from stream_orchestrator.errors import MissingError, SpecError
+from stream_orchestrator.kernel import events, ids, results
+from stream_orchestrator.kernel.effects import Answer, CallRequest
+from stream_orchestrator.kernel.engine import Engine
+from stream_orchestrator.kernel.events import Begin
+from stream_orchestrator.kernel.memory import App, World
+from stream_orchestrator.kernel.rows import Codec, RunRow
+from stream_orchestrator.kernel.wires import Wires
+from stream_orchestrator.plan.loading import load_plan
+from stream_orchestrator.plan.model import START, Plan
+from stream_orchestrator.spec.inputs import InputRules, InvalidInput
+from stream_orchestrator.tasks import KINDS
+from stream_orchestrator.trust.pool import ScriptPool
+
+Functions = Iterable[Callable[..., Any] | str] | Mapping[str, Callable[..., Any]]
+Model = Callable[[CallRequest], Any] | str | list[str]
+Models = Mapping[str, Model] | Model
+ANY_MODEL = "*"
+
+
+class Result(BaseModel):
+    """What a run gave: the keys of the result record."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    format: int
+    run_id: str
+    attempt: int
+    retry_of: str | None
+    pipeline: str
+    version: str
+    status: str
+    output: Any
+    output_sha256: str
+    outputs: dict[str, Any]
+    error: dict[str, Any] | None
+    degraded: list[dict[str, Any]]
+    cost: dict[str, Any]
+    usage: dict[str, int]
+    timings: dict[str, Any]
+    trace_id: str
+
+
+class Pipeline:
+    """A compiled pipeline."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    async def run(self, inputs: Mapping[str, Any], *, functions: Functions = (), models: Models | None = None) -> Result:
+        """Run one event in memory, and return its result, whatever became of it.
+
+        `functions`: helper functions, as callables (they run here, in this process, and take and give JSON), files or
+        module names (they run in the sandbox). `models`: answers by model name (`"*"` for any): a text, a list of texts
+        in turn, or a function of the request that returns a text, a dict (as JSON) or an `Answer`, and may raise. A single
+        one stands for every model. None asks the real ones.
+        Raises MissingError when a helper function is missing; a failing run is a result, not an exception.
+        """
+        payload = orjson.dumps(dict(inputs))
+        rules = InputRules.from_plan(self.plan.inputs, self.plan.input_validation)
+        run_id = uuid.uuid4().hex
+        try:
+            rules.check(payload)
+        except InvalidInput as error:
+            return self._rejected(run_id, payload, error)
+        files, callables = _sorted(functions)
+        calls = CallService(CallSettings.from_env()) if models is None else None
+        attempt = _asker(models) if calls is None else _real(calls)
+        pool = ScriptPool(functions=(*self.plan.functions, *files), host_functions=callables)
+        try:
+            await pool.start()
+            self._complete(pool)
+            return await self._play(run_id, payload, rules=rules, pool=pool, attempt=attempt)
+        finally:
+            await pool.close()
+            if calls is not None:
+                await calls.close()
+
+    async def _play(
+        self, run_id: str, payload: bytes, *, rules: InputRules, pool: ScriptPool, attempt: Any
+    ) -> Result:
+        world, wires = World(clock=time.time), _wires()
+        engine = Engine(plan=self.plan, wires=wires, kinds=KINDS, scripts=pool, rules=rules, fetch=_nothing_there)
+        agents = {agent.topic: agent for agent in engine.agents()}
+        part = world.add(App(agents, Codec(), engine.on_due, engine.on_recovered))
+        caller = CallAgent(topic="calls", letters=wires.internal_dlq, attempt=attempt, send=_nobody)
+        world.add(App({"calls": caller}, CallCodec(), caller.on_due, caller.on_recovered))
+        world.append(wires.inbox(START), None, events.encode(self._begin(run_id, payload)))
+        await world.run(until=lambda: bool(world.topics[wires.results]))
+        del part
+        await world.crash()  # nothing is owed any more: work that waits for an expired run is cut
+        return Result(**orjson.loads(world.topics[wires.results][0].value or b""))
+
+    def _begin(self, run_id: str, payload: bytes) -> Begin:
+        now = time.time()
+        return Begin(
+            run_id=run_id,
+            payload=payload.decode(),
+            key=None,
+            headers=(),
+            position="memory/0/0",
+            accepted_at=now,
+            deadline=now + self.plan.timeout,
+            trace_id=ids.trace_of(None, run_id)[0],
+        )
+
+    def _rejected(self, run_id: str, payload: bytes, error: InvalidInput) -> Result:
+        now = time.time()
+        begin = self._begin(run_id, payload)
+        run = RunRow(
+            run_id=run_id,
+            payload=begin.payload,
+            key=None,
+            headers=(),
+            position=begin.position,
+            accepted_at=now,
+            deadline=now,
+            at="",
+            trace_id=begin.trace_id,
+        )
+        why = results.ended(error.reason, "InvalidInput", str(error))
+        return Result(**orjson.loads(results.rejected(self.plan, run, why, now).result))
+
+    def _complete(self, pool: ScriptPool) -> None:
+        missing = sorted(set(self.plan.helpers) - pool.helper_names())
+        if missing:
+            names = ", ".join(f"`{name}`" for name in missing)
+            raise MissingError(
+                f"the scripts of {self.plan.title!r} call {names}, which nobody defines",
+                hint="give them with functions=[...], or list their module under `functions:`",
+            )
+
+
+def load(path: str | PathLike[str]) -> Pipeline:
+    """Compile a pipeline file. SpecError lists every problem of it; a missing file is one too."""
+    file = Path(path)
+    if not file.is_file():
+        raise SpecError(f"there is no file {file}", hint="give the path of a pipeline document")
+    return Pipeline(load_plan(file))
+
+
+class _Script(Protocol):
+    def __call__(self, request: CallRequest, call_id: str) -> Awaitable[Answer]: ...
+
+
+def _real(calls: CallService) -> _Script:
+    return lambda request, call_id: calls.attempt(request, call_id=call_id)
+
+
+def _asker(models: Models | None) -> _Script:
+    """Answers from what the caller gave; lists are used up one by one, their last text stays."""
+    table: Mapping[str, Model] = models if isinstance(models, Mapping) else {ANY_MODEL: models or []}
+    turns: dict[str, int] = {}
+
+    async def attempt(request: CallRequest, call_id: str) -> Answer:
+        name = request.model if request.model in table else ANY_MODEL
+        if name not in table:
+            message = f"no answer was given for model {request.model}"
+            return Answer(error_type="NoAnswer", message=message)
+        given = table[name]
+        if isinstance(given, list):
+            turn = turns[name] = turns.get(name, -1) + 1
+            given = given[min(turn, len(given) - 1)]
+        try:
+            said = given(request) if callable(given) else given
+            said = await said if inspect.isawaitable(said) else said
+        except Exception as error:  # a fake that raises is a model that fails: the task's policies answer
+            return Answer(error_type=type(error).__name__, message=str(error), retryable=True)
+        return said if isinstance(said, Answer) else _answer(request, said)
+
+    return attempt
+
+
+def _answer(request: CallRequest, said: Any) -> Answer:
+    text = said if isinstance(said, str) else orjson.dumps(said).decode()
+    asked = sum(len(message["content"]) for message in request.messages)
+    return Answer(text=text, model=request.model, input_tokens=asked // 4, output_tokens=len(text) // 4)
+
+
+def _sorted(functions: Functions) -> tuple[tuple[str, ...], dict[str, Callable[..., Any]]]:
+    if isinstance(functions, Mapping):
+        return (), dict(functions)
+    given = list(functions)
+    files = tuple(each for each in given if isinstance(each, str))
+    return files, {each.__name__: each for each in given if not isinstance(each, str)}
+
+
+def _wires() -> Wires:
+    return Wires(
+        inbox_prefix="run.",
+        results="results",
+        dlq="dlq",
+        audit="audit",
+        internal_dlq="internal",
+        route=service_of,
+        calls={service: "calls" for service in ("offline", "openai", "anthropic")},
+        shards=dict.fromkeys(("offline", "openai", "anthropic"), 1),
+    )
+
+
+async def _nothing_there(topic: str, partition: int, offset: int) -> bytes | None:
+    return None
+
+
+async def _nobody(topic: str, partition: int, key: bytes, value: bytes) -> None:
+    return None
