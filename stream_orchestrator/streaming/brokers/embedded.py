@@ -45,7 +45,8 @@ class EmbeddedBroker:
     async def start(self) -> None:
         """Start it; it takes connections when this returns. Cancelled: nothing is left behind."""
         binary = find_binary()
-        self._output = tempfile.TemporaryFile()  # it has no name: we may be killed, and leave nothing behind
+        # It has no name: we may be killed, and leave nothing behind.
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the broker, closed by `stop`
         try:
             await self._start(binary, self._output)
         except BaseException:
