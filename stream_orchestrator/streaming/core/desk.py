@@ -61,20 +61,22 @@ class Desk:
         self._span = span
         self._wake = asyncio.Event()
         self._turns: deque[Inbox] = deque(self.inboxes.values())
-        part.adopt_timers = self._wake.set
+        part.on_rearmed = self._wake.set
 
     def wake(self) -> None:
         """Something changed: look again."""
         self._wake.set()
 
-    def place(self, topic: str, start: int, committed: int | None) -> None:
-        """The fetcher starts at `start`. A tracker that was kept over a rebalance knows what it has seen."""
+    def place(self, topic: str, start: int, committed: int | None) -> bool:
+        """The fetcher starts at `start`; False when a tracker was kept over a rebalance, which knows what it has seen."""
         inbox = self.inboxes[topic]
         inbox.clear()
         inbox.committed = committed
-        if inbox.tracker is None:
-            where = f"{topic}/{self.part.number}"
-            inbox.tracker = OffsetTracker(start, contiguous=inbox.agent.contiguous, span=self._span, where=where)
+        if inbox.tracker is not None:
+            return False
+        where = f"{topic}/{self.part.number}"
+        inbox.tracker = OffsetTracker(start, contiguous=inbox.agent.contiguous, span=self._span, where=where)
+        return True
 
     def take(self, chunk: Chunk) -> None:
         """A chunk was fetched."""
@@ -83,6 +85,8 @@ class Desk:
         inbox.records += len(chunk.records)
         inbox.bytes += chunk.size
         inbox.end = max(inbox.end, chunk.highwater)
+        if not self._room.taken and not any(other.records for other in self._turns if other is not inbox):
+            self._room.progress()  # idle until now: nothing was stuck
         self._regulate(inbox)
         self._wake.set()
 
@@ -142,6 +146,8 @@ class Desk:
                 inbox.bytes -= chunk.size
                 self._regulate(inbox)
                 delivered += 1  # an empty chunk is progress too
+        if delivered:
+            self._room.progress()
         return delivered
 
     def _open(self, inbox: Inbox, tracker: OffsetTracker, raw: object) -> None:

@@ -27,6 +27,24 @@ class Letter(NamedTuple):
     done: asyncio.Future[Published]
 
 
+class _Count:
+    """A count that can be waited for to be zero."""
+
+    def __init__(self) -> None:
+        self.zero = asyncio.Event()
+        self.zero.set()
+        self._count = 0
+
+    def add(self) -> None:
+        self._count += 1
+        self.zero.clear()
+
+    def take(self) -> None:
+        self._count -= 1
+        if not self._count:
+            self.zero.set()
+
+
 class Outlet:
     """Sends what the app's partitions publish and write.
 
@@ -43,14 +61,12 @@ class Outlet:
         self._fail = fail
         self._lanes: dict[tuple[int, str, int | None], deque[Letter]] = {}
         self._pumps: set[asyncio.Task[None]] = set()
-        self._unacknowledged = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._posted = _Count()
+        self._in_air = _Count()
 
     def post(self, letter: Letter) -> None:
         """Put a letter in its lane."""
-        self._unacknowledged += 1
-        self._idle.clear()
+        self._posted.add()
         name = (letter.part.number, letter.topic, letter.partition)
         lane = self._lanes.get(name)
         if lane is not None:
@@ -63,12 +79,11 @@ class Outlet:
 
     async def flushed(self) -> None:
         """Wait until all that was posted is acknowledged (or lost)."""
-        await self._idle.wait()
+        await self._posted.zero.wait()
 
-    @property
-    def unacknowledged(self) -> int:
-        """Letters posted and not settled."""
-        return self._unacknowledged
+    async def landed(self) -> None:
+        """Wait until all that was handed to the producer is acknowledged; what is held in its lane is not asked."""
+        await self._in_air.zero.wait()
 
     def close(self) -> None:
         """Send nothing more."""
@@ -89,20 +104,20 @@ class Outlet:
 
     async def _send(self, letter: Letter) -> None:
         part = letter.part
-        if not await part.may_go_on():
-            self._settle(letter, None)
-            return
-        while not self._fence.open:
+        while not (part.free_to_send and self._fence.open):
+            # In this order: the answer that opens the fence may have cost us the partition.
             await self._fence.opened()
-            if not await part.may_go_on():  # the answer that opened the fence may have cost us the partition
+            if not await part.may_go_on():
                 self._settle(letter, None)
                 return
+        self._in_air.add()
         future = await self._producer.append(
             letter.topic, partition=letter.partition, key=letter.key, value=letter.value, headers=letter.headers
         )
         future.add_done_callback(lambda sent: self._sent(letter, sent))
 
     def _sent(self, letter: Letter, sent: asyncio.Future[object]) -> None:
+        self._in_air.take()
         if sent.cancelled():
             return
         fault = sent.exception()
@@ -118,9 +133,7 @@ class Outlet:
             self._settle(letter, None)
 
     def _settle(self, letter: Letter, published: Published | None) -> None:
-        self._unacknowledged -= 1
-        if not self._unacknowledged:
-            self._idle.set()
+        self._posted.take()
         if published is not None:
             letter.part.acknowledge(letter.done, published)
         elif not letter.done.done():

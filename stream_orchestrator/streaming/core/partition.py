@@ -51,7 +51,7 @@ class Partition:
         self.state = State.RECOVERING
         self.reason = ""
         self.table: Table | None = None
-        self.adopt_timers: Callable[[], None] = lambda: None
+        self.on_rearmed: Callable[[], None] = lambda: None
         self._outlet = outlet
         self._changelog = changelog
         self._fail = fail
@@ -80,7 +80,7 @@ class Partition:
     def set(self, key: bytes, row: Any) -> None:
         """Change the row in memory only, and re-arm its timer."""
         self._rows().set(key, row)
-        self.adopt_timers()
+        self.on_rearmed()
 
     def keys(self) -> Iterator[bytes]:
         """All keys, as of now."""
@@ -142,10 +142,14 @@ class Partition:
         return len(self._work)
 
     async def may_go_on(self) -> bool:
-        """Wait while frozen; then whether the partition is still ours."""
-        if self.state is State.FROZEN:
-            await self._decided.wait()
+        """Wait while nothing may be sent; then whether the partition is still ours."""
+        await self._decided.wait()
         return self.owned
+
+    @property
+    def free_to_send(self) -> bool:
+        """Whether `may_go_on` would answer yes at once."""
+        return self._decided.is_set() and self.state is not State.LOST
 
     def acknowledge(self, done: asyncio.Future[Published], published: Published) -> None:
         """The broker has it. A frozen partition learns of it later: another owner may have begun before it landed."""
@@ -154,10 +158,14 @@ class Partition:
         elif not done.done():
             self._conclude(done, published)
 
+    def hold(self) -> None:
+        """Send nothing more; what is under way may still land."""
+        self._decided.clear()
+
     def freeze(self) -> None:
         """A rebalance is on: send nothing, learn nothing."""
+        self.hold()
         self.state = State.FROZEN
-        self._decided.clear()
 
     def thaw(self) -> None:
         """The partition is ours in the next generation too."""

@@ -13,7 +13,7 @@ class Room:
         self._limit = limit
         self._taken = 0
         self._waiting: set[asyncio.Event] = set()
-        self.progress_at = time.monotonic()
+        self._progress_at = time.monotonic()
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -35,7 +35,7 @@ class Room:
     def give_back(self) -> None:
         """One less."""
         self._taken -= 1
-        self.progress_at = time.monotonic()
+        self.progress()
         if not self._taken:
             self._empty.set()
         while self._waiting:
@@ -44,6 +44,14 @@ class Room:
     def tell(self, waiter: asyncio.Event) -> None:
         """Set the event when something was given back."""
         self._waiting.add(waiter)
+
+    def progress(self) -> None:
+        """Something moved."""
+        self._progress_at = time.monotonic()
+
+    def idle_for(self) -> float:
+        """Seconds since something moved."""
+        return time.monotonic() - self._progress_at
 
     async def empty(self) -> None:
         """Wait until nothing is in flight."""

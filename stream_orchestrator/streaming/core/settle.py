@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
@@ -15,6 +16,7 @@ from stream_orchestrator.streaming.settings import StreamSettings
 
 log = logging.getLogger(__name__)
 
+LOAD_PIECE = 1000  # rows decoded before the loop gets a turn
 TAKEOVER_PIECE = 500  # records in flight of a takeover; what agents write goes in between
 
 
@@ -25,11 +27,16 @@ async def settle(part: Partition, settings: StreamSettings, topic: str, codec: R
     inheritance = await read_changelog(settings, topic, part.number, epoch=begun.offset)
     if part.state is not State.RECOVERING:
         return
+    table = Table(codec, begun.offset, inheritance)
     try:
-        part.table = Table(codec, begun.offset, inheritance)
+        for count, _ in enumerate(table.load()):
+            if not count % LOAD_PIECE:
+                await asyncio.sleep(0)
     except Exception as fault:  # a codec may raise anything; the partition is kept, unserved and reported as not ready
         log.exception("partition %s of %s has a row that cannot be read", part.number, topic)
         part.halt(f"a row of {topic} cannot be read: {fault!r}")
+        return
+    part.table = table
 
 
 async def take_over(part: Partition) -> None:

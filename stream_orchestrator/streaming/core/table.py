@@ -28,8 +28,12 @@ class Table:
         self._inherited = dict(inheritance.rows)  # not yet under our own epoch
         self._left = dict(inheritance.left)
         self._begins = inheritance.begins
-        for key, data in inheritance.rows.items():
-            self.set(key, codec.decode(data))
+
+    def load(self) -> Iterator[None]:
+        """Decode what was inherited, a row a step. A row that cannot be decoded raises."""
+        for key, data in tuple(self._inherited.items()):
+            self.set(key, self._codec.decode(data))
+            yield
 
     def get(self, key: bytes) -> Any | None:
         """The row, or None."""
