@@ -1,7 +1,7 @@
 """The text of a script, its values replaced by marks, becomes a Python module whose values are bound names.
 
 Promises
-  * No value is ever part of the source; marks become `__b__["v3"]` (the value) or `__b__["t3"]` (its text in a literal).
+  * No value is ever part of the source; a mark becomes `__b__["v3"]` (a value) or `__b__["t3"]` (text in a literal).
   * A mark anywhere else (glued to a name, assigned to, in a pattern) is refused, with its line.
   * The source is a function of the text alone: the same in every process. Line k of the text is line k + HEADER of it.
 """

@@ -24,13 +24,19 @@ _NETWORK = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """`outputs` are the literal names asked of `context.get_task_output`; `patterns` are regexes of computed ones."""
+    """`outputs` are the literal names asked of `get_task_output` and `tasks`; `patterns` are regexes of computed ones.
+
+    `variables` are those asked of `inputs` or `get_variable` without a default. `models` are those given to
+    `process_with_llm`: None for its own default, `ANYTHING` for a computed one.
+    """
 
     outputs: dict[str, int]
     patterns: dict[str, int]
     env: frozenset[str]
     network: bool
     waits_for_batch: bool
+    variables: dict[str, int]
+    models: frozenset[str | None]
 
 
 def readings_of(body: Iterable[ast.stmt]) -> Readings:
@@ -38,19 +44,60 @@ def readings_of(body: Iterable[ast.stmt]) -> Readings:
     nodes = [node for statement in body for node in ast.walk(statement)]
     outputs: dict[str, int] = {}
     patterns: dict[str, int] = {}
-    for call in (node for node in nodes if isinstance(node, ast.Call) and _calls(node, "get_task_output")):
-        found = _pattern(_first_argument(call))
+    for asked, line in _asked(nodes, "get_task_output", "tasks"):
+        found = _pattern(asked)
         if isinstance(found, str):
-            outputs.setdefault(found, call.lineno)
+            outputs.setdefault(found, line)
         else:
-            patterns.setdefault(ANYTHING.join(map(re.escape, found)), call.lineno)
+            patterns.setdefault(ANYTHING.join(map(re.escape, found)), line)
+    variables = ((_pattern(asked), line) for asked, line in _asked(nodes, "get_variable", "inputs", defaulted=False))
     return Readings(
         outputs,
         patterns,
         frozenset(name for node in nodes for name in _env(node)),
         any(_is_network(name) for node in nodes for name in _imports(node)),
         any(_calls(node, "get_current_batch") or _calls(node, "wait_for_batch_completion") for node in nodes),
+        {name: line for name, line in variables if isinstance(name, str)},
+        frozenset(_model(node) for node in nodes if isinstance(node, ast.Call) and _asks_a_model(node)),
     )
+
+
+def _asked(
+    nodes: list[ast.AST], method: str, mapping: str, *, defaulted: bool = True
+) -> Iterator[tuple[ast.expr | None, int]]:
+    """What is asked of `context.<method>(name)`, `<mapping>[name]` and `<mapping>.get(name)`; None when `<mapping>` is
+    used as a whole. Without `defaulted`, those that bring a default are left out."""
+    keyed: set[int] = set()
+    for node in nodes:
+        match node:
+            case ast.Call(func=ast.Attribute(value=holder, attr=attr), args=args) if attr == method or (
+                attr == "get" and _is_name(holder, mapping)
+            ):
+                keyed.add(id(holder))
+                if defaulted or len(args) + len(node.keywords) < 2:
+                    yield _first_argument(node), node.lineno
+            case ast.Subscript(value=ast.Name(id=name) as holder, slice=key) if name == mapping:
+                keyed.add(id(holder))
+                yield key, node.lineno
+    whole = (node for node in nodes if _is_name(node, mapping) and id(node) not in keyed)
+    yield from ((None, getattr(node, "lineno", 1)) for node in whole)
+
+
+def _is_name(node: ast.AST, name: str) -> bool:
+    return isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load)
+
+
+def _asks_a_model(node: ast.Call) -> bool:
+    return isinstance(node.func, ast.Name) and node.func.id == "process_with_llm"
+
+
+def _model(call: ast.Call) -> str | None:
+    given = next((keyword.value for keyword in call.keywords if keyword.arg == "model"), None)
+    given = given or (call.args[1] if len(call.args) > 1 else None)
+    if given is None or (isinstance(given, ast.Constant) and given.value is None):
+        return None
+    found = _pattern(given)
+    return found if isinstance(found, str) else ANYTHING
 
 
 def _calls(node: ast.AST, method: str) -> bool:

@@ -20,10 +20,11 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 @dataclass(slots=True)
 class Reads:
-    """The free names with the line of their first read, those of them that are called, and what the top level binds."""
+    """The free names with the line of their first read, those called, those used, and what the top level binds."""
 
     free: dict[str, int] = field(default_factory=dict)
     called: set[str] = field(default_factory=set)
+    used: set[str] = field(default_factory=set)
     bound: set[str] = field(default_factory=set)
     nonlocals: set[str] = field(default_factory=set)
 
@@ -81,8 +82,7 @@ class _Reader(ast.NodeVisitor):
         if self.scope.holds(name) or (called and name in _BUILTINS):
             return
         self.reads.free.setdefault(name, line)
-        if called:
-            self.reads.called.add(name)
+        (self.reads.called if called else self.reads.used).add(name)
 
     def bind(self, name: str | None) -> None:
         scope = self.scope

@@ -52,7 +52,11 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script as written, and what it reads; `lines` tells where (by name, by output, by pattern)."""
+    """A script as written, and what it reads; `lines` tells where (by name, output, pattern, variable).
+
+    `free_names` are read before they are bound; `called_names` are those that are only ever called. `task_outputs` and
+    `dynamic_task_outputs` come from `context.get_task_output` and `tasks[...]`; the second are regexes.
+    """
 
     text: str
     free_names: frozenset[str]
@@ -62,6 +66,8 @@ class Script:
     env_names: frozenset[str]
     uses_network: bool
     uses_batch: bool
+    variables: frozenset[str]
+    models: frozenset[str | None]
     template_names: frozenset[str]
     template_references: frozenset[tuple[str, str | None]]
     lines: Mapping[str, int] = field(compare=False, repr=False)
@@ -148,18 +154,20 @@ def _parsed(text: str) -> Script:
     found = [(readings_of(bound.body), bound.reads, shape) for bound, shape in bounds]
     lines: dict[str, int] = {}
     for readings, reads, shape in found:
-        for where in (reads.free, readings.outputs, readings.patterns):
+        for where in (reads.free, readings.outputs, readings.patterns, readings.variables):
             for name, line in where.items():
                 lines.setdefault(name, shape.line(line))
     return Script(
         text=text,
         free_names=frozenset().union(*(reads.free for _, reads, _ in found)) - _marks(bounds),
-        called_names=frozenset().union(*(reads.called for _, reads, _ in found)),
+        called_names=frozenset().union(*(reads.called - reads.used for _, reads, _ in found)),
         task_outputs=frozenset().union(*(readings.outputs for readings, _, _ in found)),
         dynamic_task_outputs=frozenset().union(*(readings.patterns for readings, _, _ in found)),
         env_names=frozenset().union(*(readings.env for readings, _, _ in found)),
         uses_network=any(readings.network for readings, _, _ in found),
         uses_batch=any(readings.waits_for_batch for readings, _, _ in found),
+        variables=frozenset().union(*(readings.variables for readings, _, _ in found)),
+        models=frozenset().union(*(readings.models for readings, _, _ in found)),
         template_names=template.names if template else frozenset(),
         template_references=template.references if template else frozenset(),
         lines=lines,

@@ -1,0 +1,195 @@
+"""Names: whether each stands for something, and for one thing only."""
+
+from __future__ import annotations
+
+import builtins
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+
+from stream_orchestrator.plan import names
+from stream_orchestrator.plan.drafts import Draft, Sketch, Text, place_of
+from stream_orchestrator.plan.functions import defined_in
+from stream_orchestrator.plan.readings import ANYTHING
+from stream_orchestrator.spec.problems import Problem
+
+RESERVED = frozenset({"context", "logger", "inputs", "tasks", "item", "run", "env"})
+PAYLOAD = "input_data"
+IN_TEMPLATES = frozenset({"inputs", "tasks", "run", "env", PAYLOAD})
+IN_SCRIPTS = IN_TEMPLATES | {"context", "logger", "process_with_llm"}
+_BUILTINS = frozenset(dir(builtins)) | {"__name__", "__file__"}
+_SURE = 0.75  # so alike that it can only be a slip
+
+
+def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """The known name that is most like this one, or nothing."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return found[0] if found else ""
+
+
+def problems_of_names(sketch: Sketch) -> Iterator[Problem]:
+    """Names of tasks and variables: unique, free, and with a slug of their own."""
+    located, seen, slugs = sketch.located, dict[str, str](), dict[str, str]()
+    for task in sketch.tasks:
+        yield from _problems_of_name(sketch, task, seen)
+        slug = names.task_slug(task.name)
+        other = slugs.setdefault(slug, task.name)
+        if other != task.name:
+            message = f"the tasks `{other}` and `{task.name}` would share the topic name `{slug}`"
+            yield located.problem("slug-collision", message, path=(*task.path, "name"), hint="rename one of them")
+    for name in sketch.inputs or ():
+        if name in RESERVED:
+            hint = "rename the variable; the name is ours"
+            yield located.problem("reserved-name", f"`{name}` is reserved", path=("input_variables", name), hint=hint)
+
+
+def _problems_of_name(sketch: Sketch, task: Draft, seen: dict[str, str]) -> Iterator[Problem]:
+    located, path, name = sketch.located, (*task.path, "name"), task.name
+    if "{{" in name or "{%" in name:
+        hint = "only tasks that are repeated have computed names"
+        yield located.problem("templated-name", "a task's name cannot be a template", path=path, hint=hint)
+    if name in seen:
+        hint = "others read its output by the name"
+        yield located.problem("duplicate-task", f"there are two tasks named `{name}`", path=path, hint=hint)
+    seen.setdefault(name, name)
+    if name in RESERVED:
+        yield located.problem(
+            "reserved-name", f"`{name}` is reserved", path=path, hint="rename the task; the name is ours"
+        )
+    elif name == PAYLOAD or name in (sketch.inputs or ()):
+        message = f"`{name}` is a task and an input variable"
+        yield located.problem("name-clash", message, path=path, hint="rename one; a name stands for one thing")
+    for fallback in task.fallbacks:
+        yield from _problems_of_name(sketch, fallback, seen)
+
+
+def problems_of_pipeline(sketch: Sketch, slug: str) -> Iterator[Problem]:
+    """The pipeline's own name, as topics have it."""
+    if slug == names.HOUSE:
+        message = f"the topics `{slug}.*` are ours"
+        yield sketch.located.problem("reserved-name", message, path=("name",), hint="rename the pipeline")
+
+
+def problems_of_texts(sketch: Sketch) -> Iterator[Problem]:
+    """Names in templates, conditions and scripts that stand for nothing."""
+    for task in sketch.tasks:
+        for text in task.every_text():
+            yield from _problems_of_text(sketch, task, text)
+    for text in sketch.output:
+        yield from _problems_of_text(sketch, None, text)
+
+
+def _problems_of_text(sketch: Sketch, task: Draft | None, text: Text) -> Iterator[Problem]:
+    own = task.name if task else None
+    for name in sorted(text.names - text.local - IN_TEMPLATES):
+        yield from _template_name(sketch, text, name, own)
+    for holder, key in sorted(text.references, key=str):
+        if key is not None and holder == "tasks":
+            yield from _task_name(sketch, text, key, own)
+        if key is not None and holder == "inputs" and sketch.declared:
+            yield from _variable(sketch, text, key)
+    if text.script is not None:
+        for name in sorted(text.script.task_outputs):
+            yield from _task_name(sketch, text, name, own)
+        for name in sorted(text.script.variables if sketch.declared else ()):
+            yield from _variable(sketch, text, name)
+        yield from _patterns(sketch, text)
+
+
+def _template_name(sketch: Sketch, text: Text, name: str, own: str | None) -> Iterator[Problem]:
+    if name in sketch.names or name in _fallbacks(sketch):
+        yield from _task_name(sketch, text, name, own)
+    elif name in (sketch.inputs or ()):
+        return
+    elif sketch.declared or name in RESERVED:
+        near = nearest(name, {*(sketch.inputs or ()), *sketch.names, *text.local, *IN_TEMPLATES})
+        hint = f"did you mean `{near}`?" if near else "add it to `input_variables`, or name a task"
+        yield _at(sketch, text, name, "unknown-name", f"`{name}` is neither an input variable nor a task", hint)
+    else:
+        near = nearest(name, sketch.names, cutoff=_SURE)
+        if near:
+            message = f"`{name}` is taken for a key of the payload, and looks like the task `{near}`"
+            hint = "declare `input_variables` to be sure"
+            yield _at(sketch, text, name, "looks-like-a-task", message, hint, warning=True)
+
+
+def _task_name(sketch: Sketch, text: Text, name: str, own: str | None) -> Iterator[Problem]:
+    if name == own:
+        hint = "a task reads the outputs of others"
+        yield _at(sketch, text, name, "self-reference", f"the task `{name}` reads its own output", hint)
+    elif name in sketch.names:
+        return
+    elif name in _fallbacks(sketch):
+        hint = f"read `{_fallbacks(sketch)[name]}`: its output goes by that name, whoever answered"
+        yield _at(sketch, text, name, "fallback-output", f"`{name}` is a fallback", hint)
+    else:
+        near = nearest(name, sketch.names)
+        hint = f"did you mean `{near}`?" if near else f"the tasks are: {', '.join(sketch.names)}"
+        yield _at(sketch, text, name, "unknown-task", f"there is no task `{name}`", hint)
+
+
+def _variable(sketch: Sketch, text: Text, name: str) -> Iterator[Problem]:
+    if name not in (sketch.inputs or ()) and name not in {"get", "items", "keys", "values", PAYLOAD}:
+        near = nearest(name, sketch.inputs or ())
+        hint = f"did you mean `{near}`?" if near else "add it to `input_variables`"
+        yield _at(sketch, text, name, "unknown-name", f"there is no input variable `{name}`", hint)
+
+
+def _patterns(sketch: Sketch, text: Text) -> Iterator[Problem]:
+    assert text.script is not None
+    for pattern in sorted(text.script.dynamic_task_outputs):
+        mark = sketch.located.inside(text.path, text.script.lines[pattern])
+        if pattern == ANYTHING:
+            message, hint = (
+                "the name of a task is computed: this task waits for every task before it",
+                "write the names",
+            )
+        elif not any(re.fullmatch(pattern, name) for name in sketch.names):
+            message, hint = "the computed name of a task matches no task", "check the constant part of the name"
+        else:
+            continue
+        yield sketch.located.problem(
+            "computed-task-name", message, path=text.path, hint=hint, mark=mark, severity="warning"
+        )
+
+
+def helpers_of(sketch: Sketch, text: Text) -> frozenset[str]:
+    """The names in a script that are neither bound nor ours: helper functions, if anything."""
+    if text.script is None:
+        return frozenset()
+    known = _BUILTINS | IN_SCRIPTS | text.local | (sketch.inputs or {}).keys()
+    called, free = text.script.called_names, text.script.free_names
+    candidates = free if sketch.declared else called  # otherwise a name that is not called is a key of the payload
+    return frozenset(name for name in candidates - known if name not in sketch.names or name in called)
+
+
+def problems_of_helpers(sketch: Sketch, functions: Iterable[str]) -> Iterator[Problem]:
+    """Names in scripts that nobody defines."""
+    defined = defined_in(functions)
+    for task in sketch.tasks:
+        for text in task.every_text():
+            for name in sorted(helpers_of(sketch, text) - defined):
+                yield _helper(sketch, text, name, defined)
+
+
+def _helper(sketch: Sketch, text: Text, name: str, defined: frozenset[str]) -> Problem:
+    assert text.script is not None
+    values = {*(sketch.inputs or ()), *sketch.names, *text.local, *IN_SCRIPTS}
+    slip = "" if name in text.script.called_names else nearest(name, values, cutoff=_SURE)
+    if slip:
+        return _at(
+            sketch, text, name, "unknown-name", f"`{name}` is not known in this script", f"did you mean `{slip}`?"
+        )
+    near = nearest(name, {*defined, *values, *_BUILTINS}, cutoff=_SURE)
+    hint = f"did you mean `{near}`?" if near else "name its file under `functions:` or with `--functions`"
+    return _at(sketch, text, name, "unknown-helper", f"nobody defines `{name}`", hint, warning=True)
+
+
+def _fallbacks(sketch: Sketch) -> dict[str, str]:
+    return {fallback.name: task.name for task in sketch.tasks for fallback in task.fallbacks}
+
+
+def _at(sketch: Sketch, text: Text, name: str, rule: str, message: str, hint: str, *, warning: bool = False) -> Problem:
+    mark = place_of(sketch.located, text, name)
+    severity = "warning" if warning else "error"
+    return sketch.located.problem(rule, message, path=text.path, hint=hint, mark=mark, severity=severity)  # type: ignore[arg-type]

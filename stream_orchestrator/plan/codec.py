@@ -1,0 +1,64 @@
+"""Plans as bytes, and the hash of what they do.
+
+Promises
+  * `from_json(to_json(plan)) == plan`, and equal plans have equal bytes.
+  * The hash covers all that can change what a run does; titles, descriptions and examples are not part of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from pathlib import PurePath
+from typing import Any
+
+import orjson
+
+from stream_orchestrator.errors import HouseError
+from stream_orchestrator.plan.model import Plan, TaskPlan, Variant
+
+FORMAT = 1
+_OPTIONS = orjson.OPT_SORT_KEYS
+_TOLD = ("title", "hash", "helpers")  # for people, or derived
+_TOLD_OF_INPUTS = frozenset({"description", "example"})
+
+
+def to_json(plan: Plan) -> bytes:
+    """The plan as canonical JSON."""
+    return orjson.dumps(asdict(plan), option=_OPTIONS)
+
+
+def from_json(data: bytes) -> Plan:
+    """The plan that was written. HouseError when a later release wrote it, or something else did."""
+    try:
+        fields = orjson.loads(data)
+        if fields["format"] != FORMAT:
+            raise HouseError(
+                f"a plan of format {fields['format']} cannot be read", hint="use the release that wrote it"
+            )
+        fields["tasks"] = tuple(map(_task, fields["tasks"]))
+        return Plan(**_tuples(fields, "functions", "helpers", "models", "services", "env"))
+    except (ValueError, KeyError, TypeError) as error:
+        raise HouseError(f"these bytes are no plan: {error}") from error
+
+
+def content_hash(plan: Plan) -> str:
+    """Hex SHA-256 of what the plan does."""
+    fields = {key: value for key, value in asdict(plan).items() if key not in _TOLD}
+    fields["functions"] = [PurePath(name).name for name in plan.functions]  # a checkout may lie anywhere
+    fields["inputs"] = {name: _without(variable, _TOLD_OF_INPUTS) for name, variable in plan.inputs.items()}
+    fields["tasks"] = [_without(task, {"description"}) for task in fields["tasks"]]
+    return hashlib.sha256(orjson.dumps(fields, option=_OPTIONS)).hexdigest()
+
+
+def _without(value: Any, keys: frozenset[str] | set[str]) -> Any:
+    return {key: item for key, item in value.items() if key not in keys} if isinstance(value, dict) else value
+
+
+def _task(fields: dict[str, Any]) -> TaskPlan:
+    fields["variants"] = tuple(Variant(**variant) for variant in fields["variants"])
+    return TaskPlan(**_tuples(fields, "upstream", "downstream"))
+
+
+def _tuples(fields: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {**fields, **{name: tuple(fields[name]) for name in names}}

@@ -1,0 +1,202 @@
+"""A pipeline document becomes a plan.
+
+Promises
+  * Every problem of a document, of its YAML, its shape, its names and its texts, is found in one pass.
+  * A document with an error gives no plan; warnings come with the plan.
+  * The same document gives the same plan, wherever and whenever it is compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path as FilePath
+from typing import Any
+
+from stream_orchestrator.errors import SpecError
+from stream_orchestrator.plan import names
+from stream_orchestrator.plan.checks import (
+    helpers_of,
+    problems_of_helpers,
+    problems_of_names,
+    problems_of_pipeline,
+    problems_of_texts,
+)
+from stream_orchestrator.plan.codec import content_hash, to_json
+from stream_orchestrator.plan.drafts import Sketch, sketch
+from stream_orchestrator.plan.edges import edges_of, problems_of_edges
+from stream_orchestrator.plan.functions import exists, resolve
+from stream_orchestrator.plan.graph import Edges, downstream, order
+from stream_orchestrator.plan.model import RESULT, START, Plan, TaskPlan
+from stream_orchestrator.plan.models import SERVICES, service_of
+from stream_orchestrator.plan.variants import Variants
+from stream_orchestrator.spec.documents import Document, read
+from stream_orchestrator.spec.fields import is_template
+from stream_orchestrator.spec.kinds import PIPELINE
+from stream_orchestrator.spec.located import Located
+from stream_orchestrator.spec.pipeline import Pipeline
+from stream_orchestrator.spec.problems import Problem, Problems, raise_errors
+from stream_orchestrator.spec.tasks import BaseTask, ErrorHandling
+
+RUN_SECONDS = 86_400.0
+
+
+def compile_document(source: Located | Document, *, functions: Sequence[str] = (), default_model: str = "") -> Plan:
+    """The plan of a pipeline document. Raises SpecError with every problem; `functions` hold helpers."""
+    plan, problems = examine(source, functions=functions, default_model=default_model)
+    raise_errors(problems)
+    if plan is None:
+        file = source.located.file if isinstance(source, Document) else source.file
+        raise SpecError(f"{file} is not a pipeline", problems=problems, hint="name a file with `tasks:`")
+    return plan
+
+
+def examine(
+    source: Located | Document, *, functions: Sequence[str] = (), default_model: str = ""
+) -> tuple[Plan | None, tuple[Problem, ...]]:
+    """The plan, if there is one (a pipeline without errors), and all that is to be said of the document."""
+    document = source if isinstance(source, Document) else read(source)
+    problems = Problems()
+    problems.extend(document.problems)
+    if document.kind != PIPELINE or not isinstance(document.located.data, dict):
+        return None, problems.sorted()
+    drawn = sketch(document.located, problems)
+    edges = edges_of(drawn)
+    helpers = _helper_modules(document.located, problems)
+    for found in (
+        problems_of_names(drawn),
+        problems_of_pipeline(drawn, names.slug(document.name)),
+        problems_of_texts(drawn),
+        problems_of_edges(drawn, edges),
+        problems_of_helpers(drawn, (*helpers, *functions)),
+    ):
+        problems.extend(found)
+    if not isinstance(document.model, Pipeline) or any(problem.severity == "error" for problem in problems):
+        return None, problems.sorted()
+    plan = _Compiler(document, document.model, drawn, edges, problems, default_model, helpers).plan()
+    broken = any(problem.severity == "error" for problem in problems)
+    return None if broken else plan, problems.sorted()
+
+
+def _helper_modules(located: Located, problems: Problems) -> tuple[str, ...]:
+    """The document's own `functions:`, files found beside it."""
+    listed = located.data.get("functions")
+    listed = [listed] if isinstance(listed, str) else listed if isinstance(listed, list) else []
+    base = FilePath(located.file).parent if located.file else None
+    found = []
+    for index, name in enumerate(listed):
+        if isinstance(name, str):
+            found.append(resolve(name, base))
+            if not exists(found[-1]):
+                path = ("functions", index) if isinstance(located.data["functions"], list) else ("functions",)
+                message, hint = f"`{name}` is not there", "a file beside the document, or an installed module"
+                problems.add(located.problem("unknown-functions", message, path=path, hint=hint, severity="warning"))
+    return tuple(found)
+
+
+class _Compiler:
+    """Builds the plan of a document in which all names stand for something."""
+
+    def __init__(
+        self,
+        document: Document,
+        pipeline: Pipeline,
+        drawn: Sketch,
+        edges: Edges,
+        problems: Problems,
+        default_model: str,
+        functions: tuple[str, ...],
+    ) -> None:
+        self.document, self.pipeline, self.drawn, self.edges = document, pipeline, drawn, edges
+        self.problems, self.functions = problems, functions
+        self.variants = Variants(pipeline, document.located, problems, default_model)
+
+    def plan(self) -> Plan:
+        data = self.document.located.data
+        ordered = order(self.edges)
+        after = downstream(self.edges)
+        place = {name: number for number, name in enumerate(ordered)}
+        given = {task.name: task for task in self.pipeline.tasks}
+        tasks = tuple(
+            self._task(
+                given[name],
+                upstream=tuple(sorted(self.edges[name], key=place.__getitem__)),
+                downstream=tuple(sorted(after[name], key=place.__getitem__)),
+            )
+            for name in ordered
+        )
+        models = self._models(tasks)
+        output = data.get("output", data.get("outputs"))
+        plan = Plan(
+            title=self.document.name,
+            slug=names.slug(self.document.name),
+            version=self.pipeline.version or "0.0.0",
+            tasks=tasks,
+            inputs=data.get("input_variables") or {},
+            input_validation=data.get("input_validation") or {},
+            has_output=output is not None,
+            output=output,
+            timeout=self.pipeline.timeout or RUN_SECONDS,
+            functions=self.functions,
+            helpers=self._helpers(),
+            models=tuple(sorted(model for model in models if model is not None)),
+            services=tuple(
+                service for service in SERVICES if None in models or service in {service_of(m) for m in models if m}
+            ),
+            env=tuple(self.pipeline.env or ()),
+        )
+        return self._hashed(plan)
+
+    def _task(self, task: BaseTask, *, upstream: tuple[str, ...], downstream: tuple[str, ...]) -> TaskPlan:
+        draft = self.drawn.names[task.name]
+        errors = task.error_handling or ErrorHandling()
+        self._check_fallback_value(task, errors)
+        return TaskPlan(
+            name=task.name,
+            slug=names.task_slug(task.name),
+            kind=task.type,
+            upstream=upstream or (START,),
+            downstream=downstream or (RESULT,),
+            variants=self.variants.of(task, draft, upstream),
+            condition=task.condition,
+            inputs=task.inputs or {},
+            on_failure=errors.on_failure or "abort_pipeline",
+            has_fallback_value="fallback_value" in errors.model_fields_set,
+            fallback_value=errors.fallback_value,
+            description=task.description or "",
+        )
+
+    def _check_fallback_value(self, task: BaseTask, errors: ErrorHandling) -> None:
+        if _holds_template(errors.fallback_value):
+            path = (*self.drawn.names[task.name].path, "error_handling", "fallback_value")
+            message, hint = "a fallback value is fixed; templates in it are not filled in", "write a `fallback` task"
+            self.problems.add(self.document.located.problem("template-not-filled", message, path=path, hint=hint))
+
+    def _models(self, tasks: tuple[TaskPlan, ...]) -> frozenset[str | None]:
+        return frozenset(model for task in tasks for model in self.variants.models_of(task.variants))
+
+    def _helpers(self) -> tuple[str, ...]:
+        texts = (text for task in self.drawn.tasks for text in task.every_text())
+        return tuple(sorted(frozenset().union(*(helpers_of(self.drawn, text) for text in texts))))
+
+    def _hashed(self, plan: Plan) -> Plan:
+        try:
+            plan = replace(plan, hash=content_hash(plan))
+            to_json(plan)
+        except (TypeError, ValueError) as error:
+            hint = "numbers go up to 64 bits; keys of maps are text"
+            self.problems.add(self.document.located.problem("not-json", f"a value is not JSON: {error}", hint=hint))
+            return plan
+        longest = max(len(names.inbox("", plan, task.slug)) for task in plan.tasks)
+        if longest > names.MAX_TOPIC:
+            message = f"a topic of this pipeline would have {longest} characters; {names.MAX_TOPIC} are allowed"
+            self.problems.add(
+                self.document.located.problem("name-too-long", message, path=("name",), hint="shorten it")
+            )
+        return plan
+
+
+def _holds_template(value: Any) -> bool:
+    if isinstance(value, dict | list):
+        return any(map(_holds_template, value.values() if isinstance(value, dict) else value))
+    return is_template(value)

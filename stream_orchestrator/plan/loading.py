@@ -1,0 +1,85 @@
+"""Files and folders of documents, compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stream_orchestrator.errors import UsageError
+from stream_orchestrator.plan.compile import examine
+from stream_orchestrator.plan.model import Plan
+from stream_orchestrator.spec.documents import Document, read_file
+from stream_orchestrator.spec.located import Located
+from stream_orchestrator.spec.problems import Problem, errors_in, raise_errors
+
+SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """One document of a file: its kind, its plan (of a pipeline without errors), and all its problems."""
+
+    document: Document
+    plan: Plan | None
+    problems: tuple[Problem, ...]
+
+    @property
+    def located(self) -> Located:
+        """Its data, with places."""
+        return self.document.located
+
+    @property
+    def kind(self) -> str:
+        """Its kind."""
+        return self.document.kind
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is an error."""
+        return not errors_in(self.problems)
+
+
+def load_path(path: str | Path, *, functions: Sequence[str] = (), default_model: str = "") -> list[Loaded]:
+    """Every document of a file, or of all YAML files below a folder, in the order of their names.
+
+    UsageError when the path is not there, or a folder holds no document.
+    """
+    return [
+        Loaded(document, *examine(document, functions=functions, default_model=default_model))
+        for file in files_of(path)
+        for document in read_file(file)
+    ]
+
+
+def load_plan(path: str | Path, *, functions: Sequence[str] = (), default_model: str = "") -> Plan:
+    """The plan of the one pipeline in a file. SpecError carries every problem of it; UsageError: none, or several."""
+    loaded = load_path(path, functions=functions, default_model=default_model)
+    raise_errors(tuple(problem for each in loaded for problem in each.problems))
+    plans = [each.plan for each in loaded if each.plan is not None]
+    if len(plans) != 1:
+        count = "no pipeline" if not plans else f"{len(plans)} pipelines"
+        raise UsageError(
+            f"{path} holds {count}, and one is needed", hint="name a file with one document that has `tasks:`"
+        )
+    return plans[0]
+
+
+def files_of(path: str | Path) -> list[Path]:
+    """The file itself, or the YAML files below a folder; hidden ones are left out."""
+    root = Path(path)
+    if root.is_dir():
+        found = sorted(_below(root))
+        if not found:
+            raise UsageError(f"there is no YAML file below {root}", hint="name a file or a folder of pipelines")
+        return found
+    if not root.is_file():
+        raise UsageError(f"{root} is not there", hint="name a file or a folder of pipelines")
+    return [root]
+
+
+def _below(root: Path) -> Iterator[Path]:
+    for path in root.rglob("*"):
+        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+        if path.suffix in SUFFIXES and path.is_file() and not hidden:
+            yield path

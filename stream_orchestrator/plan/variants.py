@@ -1,0 +1,174 @@
+"""Variants: a task and each of its fallbacks, defaults filled in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from stream_orchestrator.plan.drafts import Draft
+from stream_orchestrator.plan.model import Variant
+from stream_orchestrator.plan.models import current, default_model
+from stream_orchestrator.plan.readings import ANYTHING
+from stream_orchestrator.plan.scripts import Script
+from stream_orchestrator.spec.located import Located, Path
+from stream_orchestrator.spec.pipeline import Pipeline
+from stream_orchestrator.spec.problems import Problems
+from stream_orchestrator.spec.tasks import BaseTask, ErrorHandling, LlmTask, PythonTask
+
+SCRIPT_SECONDS, MODEL_SECONDS = 300.0, 120.0
+MODEL_RETRIES = 2
+_PLAIN = (
+    *("max_tokens", "temperature", "top_p", "stop", "presence_penalty", "frequency_penalty"),
+    *("output_schema", "output_type"),
+)
+_OURS = ("STREAM_ORCHESTRATOR__", "KAFKA_", "REDIS_URL", "OPENAI_", "ANTHROPIC_", "OTEL_")
+
+
+@dataclass(frozen=True, slots=True)
+class Variants:
+    """Makes variants for one document; what deserves a word goes to `problems`."""
+
+    pipeline: Pipeline
+    located: Located
+    problems: Problems
+    default_model: str = ""
+
+    def of(self, task: BaseTask, draft: Draft, upstream: tuple[str, ...]) -> tuple[Variant, ...]:
+        """The task, its other models, then its fallbacks, each with theirs."""
+        fallbacks = (task.error_handling.fallback if task.error_handling else None) or ()
+        each = [(task, draft), *zip(fallbacks, draft.fallbacks, strict=True)]
+        return tuple(variant for one, drawn in each for variant in self._with_models(one, drawn.path, upstream))
+
+    def models_of(self, variants: tuple[Variant, ...]) -> Iterator[str | None]:
+        """Every model that these may ask; None for one that is known only when a run computes it."""
+        for variant in variants:
+            named = variant.options.get("model")
+            asked = set(Script.parse(script).models) if (script := variant.options.get("script")) else {None}
+            if variant.kind == "python_task" and not asked:
+                continue
+            for model in asked:
+                literal = named if model is None else model
+                yield None if literal is None or model == ANYTHING or "{{" in literal else current(literal)
+
+    def _with_models(self, task: BaseTask, path: Path, upstream: tuple[str, ...]) -> Iterator[Variant]:
+        first = self._variant(task, path, upstream)
+        yield first
+        if not isinstance(task, LlmTask):
+            return
+        others = [
+            self._current(name, (*path, "fallback_models", at)) for at, name in enumerate(task.fallback_models or ())
+        ]
+        for key, strategy in (
+            ("model_strategy", self.pipeline.model_strategy),
+            ("model_settings", self.pipeline.model_settings),
+        ):
+            if strategy is not None and strategy.fallback_model is not None:
+                others.append(self._current(strategy.fallback_model, (key, "fallback_model")))
+        for model in dict.fromkeys(others):
+            if model != first.options["model"]:
+                options = {**first.options, "model": model}
+                yield Variant(**{**_fields(first), "name": model, "options": options})
+
+    def _variant(self, task: BaseTask, path: Path, upstream: tuple[str, ...]) -> Variant:
+        errors = task.error_handling or ErrorHandling()
+        options = self._options(task, path, upstream)
+        asks = isinstance(task, LlmTask)
+        fallback = {"retry_delay": 1.0, "retry_backoff": 2.0, "on_ambiguous": "retry"}
+        chosen = {name: _or(getattr(errors, name), value) for name, value in fallback.items()}
+        seconds = MODEL_SECONDS if asks and not options.get("script") else SCRIPT_SECONDS
+        return Variant(
+            name=task.name,
+            kind=task.type,
+            options=options,
+            timeout=_or(task.timeout, seconds),
+            retries=_or(errors.retry_count, MODEL_RETRIES if asks else 0),
+            **chosen,
+        )
+
+    def _options(self, task: BaseTask, path: Path, upstream: tuple[str, ...]) -> dict[str, Any]:
+        options: dict[str, Any] = {}
+        script = task.script if isinstance(task, PythonTask | LlmTask) else None
+        if script is not None:
+            options |= {"script": script, **self._reach(task, script, path)}
+        if isinstance(task, LlmTask):
+            options |= {name: value for name in _PLAIN if (value := getattr(task, name)) is not None}
+            options["model"] = self._model(task.model, path)
+            if (system := task.system or task.system_message) is not None:
+                options["system"] = system
+            if script is None:
+                options["prompt"] = task.prompt if task.prompt is not None else self._prompt(task, path, upstream)
+        elif script is not None and Script.parse(script).models:
+            options["model"] = self._model(None, path)
+        return options
+
+    def _reach(self, task: BaseTask, script: str, path: Path) -> dict[str, Any]:
+        """What a script may reach: what it names literally, unless a `sandbox:` says otherwise."""
+        read, said = Script.parse(script), [each for each in (task.sandbox, self.pipeline.sandbox) if each is not None]
+        network = next((each.network for each in said if each.network is not None), None)
+        if network is False and read.uses_network:
+            self._warn("network-closed", "the script imports a network library, and `sandbox.network` is false", path)
+        env = read.env_names.union(*(each.env or () for each in said))
+        for name in sorted(name for name in env if name.startswith(_OURS)):
+            self._warn(
+                "reserved-env", f"`{name}` is the service's own: scripts do not get it", path, "use another name"
+            )
+        allowed = sorted(name for name in env if not name.startswith(_OURS))
+        return {"network": read.uses_network if network is None else bool(network), "env": allowed}
+
+    def _model(self, named: str | None, path: Path) -> str:
+        if named is not None:
+            return self._current(named, (*path, "model"))
+        for key, strategy in (
+            ("model_strategy", self.pipeline.model_strategy),
+            ("model_settings", self.pipeline.model_settings),
+        ):
+            if strategy is not None and strategy.default_model is not None:
+                return self._current(strategy.default_model, (key, "default_model"))
+        model = self.default_model or default_model()
+        self._warn("default-model", f"no model is named: `{model}` is asked", path, "name a `model`")
+        return model
+
+    def _current(self, name: str, path: Path) -> str:
+        today = name if "{{" in name else current(name)
+        if today != name:
+            self._warn("retired-model", f"`{name}` is retired: `{today}` is asked instead", path, f"write `{today}`")
+        return today
+
+    def _prompt(self, task: BaseTask, path: Path, upstream: tuple[str, ...]) -> str:
+        """A prompt for a task that has none: what it is for, all inputs, all that it waits for."""
+        hint = "write a `prompt`; this one is made of the description, all inputs and what the task waits for"
+        self._warn("built-prompt", f"the task `{task.name}` has no prompt: one is built", path, hint)
+        lines = [_plain(task.description or task.name), ""]
+        if self.pipeline.input_variables is None:
+            lines.append("input: {{ input_data }}")
+        lines += [_shown("inputs", name) for name in self.pipeline.input_variables or ()]
+        return "\n".join([*lines, *(_shown("tasks", name) for name in upstream)])
+
+    def _warn(self, rule: str, message: str, path: Path, hint: str = "") -> None:
+        problem = self.located.problem(
+            rule, message, path=path, hint=hint or "take one of them out", severity="warning"
+        )
+        self.problems.add(problem)
+
+
+def _shown(holder: str, name: str) -> str:
+    return f"{_plain(name)}: {{{{ {holder}[{_quoted(name)}] | default(null) }}}}"
+
+
+def _plain(text: str) -> str:
+    """Text that no template engine takes for its own."""
+    return f"{{{{ {_quoted(text)} }}}}" if "{{" in text or "{%" in text or "{#" in text else text
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text)
+
+
+def _or(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
+def _fields(variant: Variant) -> dict[str, Any]:
+    return {name: getattr(variant, name) for name in variant.__dataclass_fields__}
