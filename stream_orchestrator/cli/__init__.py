@@ -1,1 +1,1 @@
-"""The command line: one file per command, imported lazily."""
+"""The command line: `commands/` has one file per command, imported only when it runs; the rest is what they share."""

@@ -1,0 +1,42 @@
+"""How a function becomes a command: Typer without its decorations, examples below the help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import typer
+
+from stream_orchestrator.cli.listing import PROGRAM
+
+WIDTH = 100
+_CONTEXT = {"help_option_names": ["--help", "-h"], "max_content_width": WIDTH}
+
+
+def command(function: Callable[..., int], *examples: str) -> typer.Typer:
+    """An application of one command. Its docstring is its help, and it returns the exit code."""
+    app = _app()
+    app.command(epilog=_epilog(examples), context_settings=_CONTEXT)(function)
+    return app
+
+
+def group(summary: str, members: Mapping[str, tuple[Callable[..., int], Sequence[str]]]) -> typer.Typer:
+    """An application of several commands: name → (function, examples)."""
+    app = _app(help=summary, no_args_is_help=False, context_settings=_CONTEXT)
+    # With a callback a group of one stays a group.
+    app.callback()(lambda: None)
+    for name, (function, examples) in members.items():
+        app.command(name, epilog=_epilog(examples), context_settings=_CONTEXT)(function)
+    app.info.epilog = _epilog([examples[0] for _, examples in members.values()])
+    return app
+
+
+def _app(**options: Any) -> typer.Typer:
+    # Rich's panels and tracebacks would load half a second of modules, and say it in another voice than ours.
+    return typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, **options)
+
+
+def _epilog(examples: Sequence[str]) -> str:
+    title = "Example:" if len(examples) == 1 else "Examples:"
+    # \b keeps the line breaks.
+    return "\n".join(["\b", title, *(f"  {PROGRAM} {example}" for example in examples)])

@@ -1,0 +1,104 @@
+"""The front door of the command line, and the one exit of every error.
+
+Promises
+  * `--help` loads the list of commands and nothing else; a command loads itself and what it needs.
+  * Whatever goes wrong ends here: a message, a hint and the exit code of its branch of the error tree. A traceback is
+    never the answer to a person; it is written to a file that the message names.
+  * Interrupted is 130, after what runs was told to stop. A reader that went away (`| head`) is no error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from stream_orchestrator.cli.listing import COMMANDS, HIDDEN, PROGRAM, help_text
+
+if TYPE_CHECKING:
+    import typer
+
+USAGE, INTERRUPTED = 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _guarded(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        _to_nowhere()
+        return 0
+
+
+def load(name: str) -> typer.Typer:
+    """The application of a command."""
+    app: typer.Typer = import_module(f"stream_orchestrator.cli.commands.{name.replace('-', '_')}").app
+    return app
+
+
+def _guarded(arguments: list[str]) -> int:
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        return _interrupted()
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # the border of the process: the error goes to the person, in words
+        from stream_orchestrator.cli.failures import explain
+
+        return explain(error)
+
+
+def _run(arguments: list[str]) -> int:
+    name = arguments[0] if arguments else ""
+    if name in ("", "--help", "-h", "help"):
+        print(help_text(), file=sys.stdout if name else sys.stderr)  # noqa: T201
+        return 0 if name else USAGE
+    if name == "--version":
+        from stream_orchestrator import __version__
+
+        print(f"{PROGRAM} {__version__}")  # noqa: T201
+        return 0
+    if name not in COMMANDS and name not in HIDDEN:
+        return _unknown(name)
+    return _command(name, arguments[1:])
+
+
+def _command(name: str, arguments: list[str]) -> int:
+    if name in COMMANDS:
+        from stream_orchestrator.cli.surroundings import warn_of_unknown
+
+        warn_of_unknown(os.environ)
+    import typer
+
+    runnable: Any = typer.main.get_command(load(name))
+    code = runnable.main(arguments, prog_name=f"{PROGRAM} {name}", standalone_mode=False)
+    return _interrupted() if code == INTERRUPTED else int(code or 0)
+
+
+def _unknown(name: str) -> int:
+    from stream_orchestrator.cli.voice import fail
+
+    kind = "option" if name.startswith("-") else "command"
+    nearest = get_close_matches(name, COMMANDS, 1)
+    guess = f"did you mean `{PROGRAM} {nearest[0]}`?" if nearest else f"`{PROGRAM} --help` lists them"
+    fail(f"there is no {kind} `{name}`", hint=guess)
+    return USAGE
+
+
+def _interrupted() -> int:
+    from stream_orchestrator.cli.voice import say
+
+    say("interrupted")
+    return INTERRUPTED
+
+
+def _to_nowhere() -> None:
+    # The interpreter flushes stdout once more when it ends, and would complain there.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
