@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 import stream_orchestrator
+from stream_orchestrator.calls import offline
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "pipelines"
@@ -68,7 +69,7 @@ async def test_a_pipeline_digests_its_samples_as_its_schema_says(path: Path) -> 
     check = jsonschema_rs.validator_for(output_schema(path))
     samples = events(path)
     for event in samples[:: max(1, len(samples) // 12)]:
-        result = await pipeline.run(event, models="offline")
+        result = await pipeline.run(event, models=offline.answer)
         assert result.status == "succeeded", (event, result.error)
         check.validate(result.output)
 
@@ -83,7 +84,7 @@ async def test_an_event_without_what_is_required_is_rejected(path: Path) -> None
 async def test_a_ticket_goes_to_exactly_one_of_the_two_branches() -> None:
     pipeline = stream_orchestrator.load(next(path for path in PRODUCTION if "triage" in path.stem))
     tickets = events(next(path for path in PRODUCTION if "triage" in path.stem))
-    outputs = [(await pipeline.run(ticket, models="offline")).output for ticket in tickets[:6]]
+    outputs = [(await pipeline.run(ticket, models=offline.answer)).output for ticket in tickets[:6]]
     assert [bool(each["page"]) + bool(each["draft_reply"]) for each in outputs] == [1] * 6
 
 
