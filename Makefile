@@ -56,8 +56,8 @@ types: install ## static types
 kafka: install ## a one-node Apache Kafka in the foreground
 	$(BIN)/python tests/support/kafka.py
 
-bench: install ## the benchmarks, on a real Kafka
-	$(BIN)/python -m bench
+bench: install ## every benchmark of bench/, one after another
+	@for each in bench/*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done
 
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-annotate --quiet \
 	--python-version 3.11 --custom-compile-command "make lock"

@@ -66,7 +66,7 @@ def room_of(module: str) -> str:
 
 
 def wrong_imports(module: str, names: list[str], order: list[str]) -> list[str]:
-    """The imports that point the wrong way. Front doors may import every room; rooms take the version from them alone."""
+    """The imports that point the wrong way. Front doors may import every room; rooms take of them the version alone."""
     room = room_of(module)
     allowed = order[: order.index(room) + 1] if room else ["", *order]
     ours = [name for name in names if name.split(".")[0] == "stream_orchestrator"]
