@@ -98,7 +98,7 @@ def _unknown_key(path: Path, model: type[BaseModel] | None, located: Located) ->
 
 def _nearest(key: str, model: type[BaseModel] | None) -> str:
     """What was meant: a key of this map, a word of another dialect, or a key of a map inside."""
-    fields = list(_fields(model))
+    fields = built_keys(model)
     near = get_close_matches(key, fields, 1, 0.6)
     if near:
         return f"did you mean `{near[0]}`?"
@@ -107,7 +107,7 @@ def _nearest(key: str, model: type[BaseModel] | None) -> str:
         if (place or name) in fields:
             return f"did you mean `{name}`" + (f" under `{place}`?" if place else "?")
     for name in fields:
-        near = get_close_matches(key, list(_fields(_model_at(model, (name,)))), 1, 0.75)
+        near = get_close_matches(key, built_keys(_model_at(model, (name,))), 1, 0.75)
         if near:
             return f"did you mean `{near[0]}` under `{name}`?"
     return ""
