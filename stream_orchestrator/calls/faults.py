@@ -22,7 +22,7 @@ RETRYABLE_STATUS = frozenset({408, 409, 425, 429})
 AMBIGUOUS_STATUS = frozenset({504, 524})
 # Codes of a 429 that waiting does not mend.
 _SPENT = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
-_TYPES = {
+STATUS_TYPES = {
     400: "bad_request", 401: "unauthorized", 402: "quota_exhausted", 403: "forbidden", 404: "not_found", 408: "timeout",
     409: "conflict", 413: "bad_request", 422: "bad_request", 429: "rate_limited", 503: "overloaded", 529: "overloaded",
 }  # fmt: skip
@@ -96,8 +96,8 @@ def count(usage: object, *names: str) -> int:
 
 
 def _type_of(status: int) -> str:
-    if status in _TYPES:
-        return _TYPES[status]
+    if status in STATUS_TYPES:
+        return STATUS_TYPES[status]
     if status >= 500:
         return "server_error"
     return "redirected" if 300 <= status < 400 else "bad_request"

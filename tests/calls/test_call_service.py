@@ -327,11 +327,16 @@ async def test_a_deadline_holds_whatever_the_service_does_and_is_ambiguous(
     server: ModelServer, service: CallService, behaviour: Behaviour
 ) -> None:
     await service.attempt(asks())  # connections and modules are warm
-    server.seen.clear()
-    started = time.monotonic()
-    answer = await attempt(server, service, behaviour, asks(within=1.0))
-    assert (answer.error_type, answer.retryable, answer.ambiguous) == ("timeout", True, True)
-    assert 0.95 <= time.monotonic() - started <= 1.05
+    overruns = []
+    for _ in range(3):  # a busy machine may be late once; an attempt that does not watch its deadline is late always
+        server.script(behaviour)
+        started = time.monotonic()
+        answer = await service.attempt(asks(within=0.6))
+        overruns.append((time.monotonic() - started) / 0.6)
+        assert (answer.error_type, answer.retryable, answer.ambiguous) == ("timeout", True, True)
+        if overruns[-1] <= 1.05:
+            break
+    assert 0.95 <= min(overruns) <= 1.05
 
 
 async def test_a_first_byte_that_does_not_come_ends_the_attempt_before_its_deadline(server: ModelServer) -> None:

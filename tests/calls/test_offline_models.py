@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import string
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import jsonschema_rs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_orchestrator.calls import offline, offline_json, offline_text
+from stream_orchestrator.calls import faults, offline, offline_json, offline_text
+from stream_orchestrator.calls.http import Failure
 from stream_orchestrator.calls.offline_json import CannotFill
 from stream_orchestrator.calls.tokens import estimate
 from stream_orchestrator.kernel.effects import Answer, CallRequest
@@ -107,6 +109,12 @@ def test_an_answer_is_cut_at_max_tokens_and_says_so() -> None:
 
 def test_a_request_without_messages_is_answered() -> None:
     assert offline.answer(CallRequest(model="offline/echo", messages=())).text == ""
+
+
+def test_every_offline_model_and_every_kind_of_fault_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    kinds = {*faults.STATUS_TYPES.values(), *get_args(Failure), "ambiguous", "missing_key", "refused", "content_filter"}
+    assert [name for name in (*offline.names(), *sorted(kinds)) if f"`{name}`" not in page] == []
 
 
 # --- JSON
