@@ -74,13 +74,13 @@ class Metrics:
             return
         key = self._series(name, "counter", labels)
         if key is not None:
-            self._values[key] = self._values.get(key, 0.0) + value
+            self._values[key] = self._values.get(key, 0.0) + float(value)
 
     def gauge(self, name: str, value: float, /, **labels: str) -> None:
         """Set a gauge."""
         key = self._series(name, "gauge", labels)
         if key is not None:
-            self._values[key] = value
+            self._values[key] = float(value)  # what callers hand over is often an int, whatever the type says
 
     def observe(self, name: str, seconds: float, /, **labels: str) -> None:
         """Add a duration to a histogram."""
