@@ -27,7 +27,8 @@ from stream_orchestrator.trust.secrets import Secrets, is_ours
 
 FINGERPRINT_KEY = "STREAM_ORCHESTRATOR__TRUST__FINGERPRINT_KEY"
 MAX_RUNS = 1_000  # a process is replaced after so many: what scripts leave behind does not add up for ever
-_PAUSES = (0.1, 0.5, 2.0)  # between attempts to start a replacement; when none is left alive, who waits is told
+_PAUSES = (0.1, 0.5, 2.0)  # between attempts to start a replacement
+_PATIENCE = 5.0  # how long a run waits for a process when none is alive and none starts
 _KINDS = frozenset({"value", "error", "killed", "call"})
 _REPORTS = frozenset({"log", "metric", "audit", "alert"})
 
@@ -83,12 +84,13 @@ class ScriptPool:
         self._scratch: Scratch | None = None
         self._threads = ThreadPoolExecutor(max_workers=self._size + 1, thread_name_prefix="host-function")
         self._slots = asyncio.Semaphore(self._size)
-        # The process used last comes first: its caches are warm. An error in here is for the next who waits.
-        self._idle: asyncio.LifoQueue[SandboxProcess | Exception] = asyncio.LifoQueue()
+        # The process used last comes first: its caches are warm. None: the pool is closed.
+        self._idle: asyncio.LifoQueue[SandboxProcess | None] = asyncio.LifoQueue()
         self._processes: set[SandboxProcess] = set()
         self._replacing: set[asyncio.Task[None]] = set()
         self._helpers: frozenset[str] = frozenset()
         self._closed = False
+        self._trouble: Exception | None = None
         self._busy = self._waiting = self._runs = self._timeouts = self._killed = self._recycled = self._started = 0
 
     async def start(self) -> None:
@@ -121,7 +123,7 @@ class ScriptPool:
     async def close(self) -> None:
         """Kill every process and delete what scripts wrote. Runs that are still going end as `killed`."""
         self._closed = True
-        self._idle.put_nowait(HouseError("closed"))  # wakes who waits; each passes it on
+        self._idle.put_nowait(None)  # wakes who waits; each passes it on
         for task in self._replacing:
             task.cancel()
         await asyncio.gather(*self._replacing, return_exceptions=True)
@@ -173,17 +175,25 @@ class ScriptPool:
         }
 
     async def _take(self) -> SandboxProcess:
+        """A living process, waiting for one as long as there is hope."""
         while True:
-            process = await self._idle.get()
-            if self._closed:
-                self._idle.put_nowait(process)
+            process = await self._next()
+            if process is None:
+                self._idle.put_nowait(None)
                 raise HouseError("the pool of sandbox processes is closed")
-            if isinstance(process, Exception):
-                self._replace(None)  # the next one who asks may have more luck
-                raise HouseError(f"no sandbox process can be started: {process}") from process
             if process.alive:
                 return process
             self._replace(process)
+
+    async def _next(self) -> SandboxProcess | None:
+        while self._idle.empty():
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    return await self._idle.get()
+            except TimeoutError:
+                if self._trouble is not None and not self._processes:
+                    raise HouseError(f"no sandbox process can be started: {self._trouble}") from self._trouble
+        return self._idle.get_nowait()
 
     async def _run_on(self, process: SandboxProcess, script: RunScript, step: bytes) -> ScriptDone:
         self._busy += 1
@@ -270,12 +280,12 @@ class ScriptPool:
         for pause in chain(_PAUSES, repeat(_PAUSES[-1])):
             try:
                 self._idle.put_nowait(await self._new())
-                return
             except (HouseError, MissingError, OSError) as error:  # a TimeoutError is an OSError
-                if pause == _PAUSES[-1] and not self._processes:
-                    self._idle.put_nowait(error)
-                    return
-            await asyncio.sleep(pause)
+                self._trouble = error  # such as a functions file that was edited; told to who waits too long
+                await asyncio.sleep(pause)
+            else:
+                self._trouble = None
+                return
 
 
 def _believed(outcome: Outcome) -> ScriptDone:

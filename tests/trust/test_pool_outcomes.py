@@ -168,6 +168,11 @@ async def test_a_print_flood_is_cut_and_counted(pool: ScriptPool) -> None:
     assert done.reports[-1]["message"] == "49,000 more log lines of this script were dropped"
 
 
+async def test_the_compiler_says_nothing_in_the_log(pool: ScriptPool) -> None:
+    done = await pool.run(script(r"return '\d' is not '\d\d'"))
+    assert (done.value, done.reports) == (True, ())
+
+
 async def test_one_endless_line_is_cut(pool: ScriptPool) -> None:
     done = await pool.run(script("import sys\nfor _ in range(1000): sys.stdout.write('x' * 100_000)"))
     (line,) = done.reports

@@ -170,7 +170,8 @@ async def test_close_ends_what_is_running_and_refuses_what_comes_after(tmp_path:
 
 
 async def test_helpers_that_break_later_are_a_house_error_and_no_hang(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("stream_orchestrator.trust.pool._PAUSES", (0.0,))
+    monkeypatch.setattr("stream_orchestrator.trust.pool._PAUSES", (0.05,))
+    monkeypatch.setattr("stream_orchestrator.trust.pool._PATIENCE", 0.2)
     helpers = tmp_path / "helpers.py"
     helpers.write_text("def twice(n): return n * 2\n")
     async with ScriptPool(size=1, functions=[str(helpers)], scratch=tmp_path / "scratch") as pool:
@@ -179,7 +180,9 @@ async def test_helpers_that_break_later_are_a_house_error_and_no_hang(tmp_path: 
             assert (await pool.run(script("import os; os._exit(1)"))).kind == "killed"
         with pytest.raises(HouseError, match=r"helpers\.py, line 1"):
             await pool.run(script("return twice(4)"))
-        helpers.write_text("def twice(n): return n * 2\n")
+        monkeypatch.setattr("stream_orchestrator.trust.pool._PATIENCE", 30)
+        (tmp_path / "mended").write_text("def twice(n): return n * 2\n")
+        (tmp_path / "mended").replace(helpers)  # at once: a retry could read a file that is half written
         assert (await pool.run(script("return twice(4)"))).value == 8
 
 

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import inspect
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import CodeType
@@ -47,7 +48,8 @@ class Station:
         if code is None:
             if len(self.codes) >= _MAX_CODES:
                 self.codes.clear()
-            code = self.codes[source] = compile(source, SCRIPT_FILE, "exec", dont_inherit=True)
+            with warnings.catch_warnings(action="ignore"):  # `"\d"` works; the author is told when validating
+                code = self.codes[source] = compile(source, SCRIPT_FILE, "exec", dont_inherit=True)
         return code
 
 
