@@ -12,6 +12,7 @@ import asyncio
 import logging
 import os
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -84,6 +85,8 @@ class Worker:
         self._calls = CallService(call_settings(offline=settings.offline))
         self._pools: dict[tuple[str, ...], ScriptPool] = {}
         self._call_apps: list[App] = []
+        # Of this process alone: a restarted one must not take its own old mark for an attempt under way.
+        self._instance = uuid.uuid4().hex[:12]
         self._started = False
 
     # --- life ----------------------------------------------------------------------------------------------------
@@ -95,7 +98,7 @@ class Worker:
         await self._deployments.start()
         mine = [await self._deploy(plan) for plan in self._plans]
         served = [*mine, *await self._still_running(mine)]
-        await asyncio.gather(*(self._pool(deployed.plan).start() for deployed in served))
+        await asyncio.gather(*(pool.start() for pool in {self._pool(deployed.plan) for deployed in served}))
         await self._stream.start()
         self._started = True
         apps = await asyncio.gather(*(self._stream.add(spec) for spec in await self._specs(served)))
@@ -273,7 +276,7 @@ class Worker:
             letters=names.house_dlq_topic(self._settings.prefix),
             attempt=lambda request, call_id: self._calls.attempt(request, call_id=call_id),
             send=self._send,
-            instance=self._settings.stream.instance_id or f"pid-{os.getpid()}",
+            instance=self._instance,
             watch=self._watch,
         )
         return AppSpec(
