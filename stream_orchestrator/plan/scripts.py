@@ -150,7 +150,7 @@ def _module(text: str, lines: tuple[int, ...], shared: frozenset[str]) -> tuple[
 def _parsed(text: str) -> Script:
     tree = _tree(text) if "{{" in text or "{%" in text or "{#" in text else None
     bounds = list(_variants(text, tree))
-    template = None if tree is None else compile_tree(_coded(tree), native=False)
+    template = None if tree is None else _template(text, tree)
     found = [(readings_of(bound.body), bound.reads, shape) for bound, shape in bounds]
     lines: dict[str, int] = {}
     for readings, reads, shape in found:
@@ -219,6 +219,11 @@ def _walk(body: list[nodes.Node], shape: _Shape, branch: int) -> None:
             _walk(taken[min(branch, len(taken) - 1)], shape, branch)
         else:
             _walk(getattr(node, "body", []), shape, branch)
+
+
+def _template(text: str, tree: nodes.Template) -> Compiled:
+    with problems_of(text, strip=False):
+        return compile_tree(_coded(tree), native=False)
 
 
 def _coded(tree: nodes.Template) -> nodes.Template:

@@ -166,11 +166,10 @@ def _condition(source: str) -> Compiled:
 
 def _expression(source: str) -> Compiled:
     with problems_of(source):
-        tree = ENVIRONMENT.guarded("{{ (" + source.strip() + ") }}")
-    expression = _lone_expression(tree)
-    if expression is None:
-        raise TemplateProblem(f"`{source}` is not one expression")
-    return compile_tree(_valued(expression), native=True)
+        expression = _lone_expression(ENVIRONMENT.guarded("{{ (" + source.strip() + ") }}"))
+        if expression is None:
+            raise TemplateProblem(f"`{source}` is not one expression")
+        return compile_tree(_valued(expression), native=True)
 
 
 def _unwrapped(source: str) -> str:
@@ -204,11 +203,9 @@ def _valued(expression: nodes.Expr) -> nodes.Template:
 
 
 def compile_tree(tree: nodes.Template, *, native: bool) -> Compiled:
-    """A syntax tree of the sandbox's, compiled, with what it reads."""
-    with problems_of(""):
-        names = frozenset(meta.find_undeclared_variables(tree)) - ENVIRONMENT.globals.keys()
-        pairs = frozenset(_pairs(tree, names))
-        return Compiled(names, pairs, ENVIRONMENT.from_string(tree), native)
+    """A syntax tree of the sandbox's, compiled, with what it reads. Raises TemplateSyntaxError."""
+    names = frozenset(meta.find_undeclared_variables(tree)) - ENVIRONMENT.globals.keys()
+    return Compiled(names, frozenset(_pairs(tree, names)), ENVIRONMENT.from_string(tree), native)
 
 
 def _pairs(tree: nodes.Template, names: frozenset[str]) -> Iterator[Reference]:
