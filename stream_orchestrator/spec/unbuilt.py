@@ -8,7 +8,7 @@ Promises
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,8 +16,14 @@ from stream_orchestrator.spec.located import Located, Path
 from stream_orchestrator.spec.problems import Problem
 from stream_orchestrator.spec.tasks import LATER_TASK_TYPES
 
-Place = Literal["pipeline", "component", "task", "variable"]
+Place = Literal["pipeline", "component", "task"]
 OTHER_WAY = "write it under `error_handling`"
+
+
+def _is_on(value: Any) -> bool:
+    if isinstance(value, dict):
+        return bool(value) and value.get("enabled", True) is not False
+    return value is not None and value is not False and value != []
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +34,26 @@ class Unbuilt:
     key: str
     matters: bool
     hint: str
+    is_on: Callable[[Any], bool] = _is_on
 
 
-def _matters(place: Place, key: str, hint: str) -> Unbuilt:
-    return Unbuilt(place, key, True, hint)
+def _matters(place: Place, key: str, hint: str, is_on: Callable[[Any], bool] = _is_on) -> Unbuilt:
+    return Unbuilt(place, key, True, hint, is_on)
 
 
 def _costs(place: Place, key: str, hint: str) -> Unbuilt:
     return Unbuilt(place, key, False, hint)
 
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+def _is_key(value: Any) -> bool:
+    return bool(value == "key")
+
+
+_HOSTS = "the list would not be kept: write `true` to open the network, or `false`"
 
 TABLE = (
     _matters("pipeline", "security.encryption_at_rest", "payloads would be stored in plain text"),
@@ -45,7 +62,9 @@ TABLE = (
     _matters("pipeline", "sensitive_variables", "the values would not be masked"),
     _matters("pipeline", "cost_management.budget_limit", "nothing would stop the spending"),
     _matters("pipeline", "model_tier_strategy", "name a `model` in each task, and remove the tiers"),
-    _matters("pipeline", "ordering", "runs of one key would not wait for each other; remove it if that is fine"),
+    _matters("pipeline", "ordering", "runs of one key would not wait for each other", _is_key),
+    _matters("pipeline", "sandbox.network", _HOSTS, _is_list),
+    _costs("pipeline", "sandbox.packages", "scripts import what is installed beside the worker"),
     _matters("pipeline", "error_handling", "write it in each task"),
     _matters("pipeline", "state_management", "nothing outlives a run yet"),
     _matters("pipeline", "dependencies", "install what it needs beside the worker, and remove the key"),
@@ -65,6 +84,8 @@ TABLE = (
     _costs("task", "cache_config", "nothing is cached yet"),
     _costs("task", "cache_key", "nothing is cached yet"),
     _costs("task", "cache_ttl", "nothing is cached yet"),
+    _matters("task", "sandbox.network", _HOSTS, _is_list),
+    _costs("task", "sandbox.packages", "scripts import what is installed beside the worker"),
     _matters("task", "error_handling.circuit_breaker", "use `retry_count` and `fallback`"),
     _matters("task", "error_handling.retry_policy", "use `retry_count`, `retry_delay` and `retry_backoff`"),
     _matters("task", "error_handling.fallback_response", "use `fallback_value`"),
@@ -120,11 +141,7 @@ def _task_and_below(task: Any, path: Path) -> Iterator[tuple[Path, dict[str, Any
 def _in_table(located: Located, place: Place, path: Path, data: Any) -> Iterator[Problem]:
     for row in TABLE:
         parts = tuple(row.key.split("."))
-        if (
-            row.place == place
-            and _is_on(_get(data, parts))
-            and not (row.key == "ordering" and data["ordering"] == "none")
-        ):
+        if row.place == place and row.is_on(_get(data, parts)):
             yield _problem(located, (*path, *parts), row.matters, f"`{row.key}`", row.hint)
 
 
@@ -150,12 +167,6 @@ def _get(data: Any, parts: tuple[str, ...]) -> Any:
     for part in parts:
         data = data.get(part) if isinstance(data, dict) else None
     return data
-
-
-def _is_on(value: Any) -> bool:
-    if isinstance(value, dict):
-        return bool(value) and value.get("enabled", True) is not False
-    return value is not None and value is not False and value != []
 
 
 def _problem(located: Located, path: Path, matters: bool, what: str, hint: str) -> Problem:

@@ -333,6 +333,8 @@ def on(key: str) -> str:
         "error_handling.circuit_breaker": "{failure_threshold: 5}",
         "resource_limits": "{memory: 1GB}",
         "tier": "fast",
+        "sandbox.network": "[example.com]",
+        "sandbox.packages": "[requests]",
         "use_case": "chat",
     }
     return values.get(key, "true")
