@@ -13,7 +13,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,11 +75,18 @@ class WorkerSettings:
 class Worker:
     """One process's share of the work."""
 
-    def __init__(self, settings: WorkerSettings, plans: Sequence[Plan], *, watch: Watch | None = None) -> None:
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        plans: Sequence[Plan],
+        *,
+        watch: Watch | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._settings = settings
         self._plans = tuple(plans)
         self._watch = watch or Blind()
-        self._stream = Stream(settings.stream, watch=self._watch)
+        self._stream = Stream(settings.stream, watch=self._watch, clock=clock)
         self._deployments = Deployments(settings.stream, settings.prefix)
         self._lookup = ResultLookup(settings.stream)
         self._calls = CallService(call_settings(offline=settings.offline))
@@ -303,7 +310,7 @@ class Worker:
 
     async def _ready(self, apps: Sequence[App]) -> None:
         crash = asyncio.ensure_future(self._stream.crashed())
-        ready = asyncio.gather(*(app.ready.wait() for app in apps))
+        ready = asyncio.ensure_future(_all_ready(apps))
         done, _ = await asyncio.wait({crash, ready}, timeout=READY_WITHIN, return_when=asyncio.FIRST_COMPLETED)
         if crash in done:
             ready.cancel()
@@ -327,6 +334,11 @@ class _VersionsOf:
 
     def get(self, version_id: str) -> ingest.Version | None:
         return self.deployments.get(version_id)
+
+
+async def _all_ready(apps: Sequence[App]) -> None:
+    for app in apps:
+        await app.ready.wait()
 
 
 # --- topics ----------------------------------------------------------------------------------------------------------
