@@ -43,6 +43,10 @@ _LEXICONS = {
 }  # fmt: skip
 _UNDECIDED = ("neutral", "other", "unknown", "none", "general", "normal", "medium")
 
+# A list that holds one of these is prose.
+_NO_OPTION = (_STOP | {"he", "she", "it", "is", "so", "in", "at", "us", "we", "mr", "mrs"}) - set(_UNDECIDED)
+_INSTRUCTION = 250  # characters: longer lines are what is talked about
+
 _WORDS = r"[A-Za-z][\w -]{0,38}"
 _LISTS = (
     re.compile(rf"\b(?:one of|either|among|between)(?: the (?:following|categories|labels|options))?:?\s+"
@@ -96,13 +100,21 @@ def sentiment(text: str) -> str:
 
 def options(prompt: str) -> tuple[list[str], str]:
     """The options that a prompt names (as it writes them), and the prompt without that list; ([], prompt) when none."""
+    asked = _instructions(prompt)
     for pattern in _LISTS:
-        for match in pattern.finditer(prompt):
+        for match in pattern.finditer(asked):
             parts = [part.strip(" \"'`.") for part in _SPLIT.split(match[1])]
             found = list(dict.fromkeys(part for part in parts if part))
-            if len(found) >= 2:
-                return found, prompt[: match.start(1)] + " " + prompt[match.end(1) :]
+            if len(found) >= 2 and not _NO_OPTION.intersection(option.lower() for option in found):
+                return found, prompt.replace(match[1], " ", 1)
     return [], prompt
+
+
+def _instructions(prompt: str) -> str:
+    """Where a prompt says what to do: its first lines and its last, unless they are long. A text between them may say
+    `one of them, or neither` without offering a choice."""
+    lines = [line for line in prompt.splitlines() if line.strip()]
+    return "\n".join(line for line in [*lines[:3], *lines[3:][-1:]] if len(line) <= _INSTRUCTION)
 
 
 def classify(prompt: str) -> str:

@@ -79,6 +79,12 @@ def test_a_classification_is_one_of_the_options_that_the_prompt_names(prompt: st
     assert ask("gpt-4o", prompt).text == answer
 
 
+def test_a_text_that_speaks_of_alternatives_offers_no_choice() -> None:
+    text = "They went out, one of them, or neither, and came back.\n" * 3
+    prompt = f"Sum this up\n\n{text}\nShe was among them, the gentlemen of the navy, who had won.\n{text}"
+    assert ask("gpt-4o", prompt).text.startswith("[offline] ")
+
+
 def test_without_options_a_classification_is_a_sentiment() -> None:
     assert ask("offline/classify", "Great, I love it").text == "positive"
 
