@@ -8,33 +8,66 @@ Promises
 
 from __future__ import annotations
 
-import operator
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
+from stream_orchestrator.spec.measures import (
+    BYTES,
+    COMPARISONS,
+    PERIODS,
+    SECONDS,
+    Comparison,
+    Condition,
+    Cpu,
+    Duration,
+    Money,
+    Number,
+    Quantity,
+    Rate,
+    Share,
+    Size,
+    Threshold,
+    TrafficStep,
+)
+
+__all__ = [
+    "BadQuantity",
+    "Comparison",
+    "Condition",
+    "Cpu",
+    "Duration",
+    "Money",
+    "Number",
+    "Quantity",
+    "Rate",
+    "Share",
+    "Size",
+    "Threshold",
+    "TrafficStep",
+    "condition",
+    "cpu",
+    "duration",
+    "money",
+    "quantity",
+    "rate",
+    "share",
+    "size",
+    "threshold",
+    "traffic_step",
+]
+
 Numeric = int | float
-Period = str
 T = TypeVar("T")
 
 _NUMBER = r"(?:\d{1,3}(?:,\d{3})+|\d{1,30})(?:\.\d{1,30})?|\.\d{1,30}"
 _MAX_TEXT = 500  # a condition of twenty clauses; longer text is not a quantity
 
-_SECONDS = {
-    "day": Decimal(86_400),
-    "hour": Decimal(3_600),
-    "minute": Decimal(60),
-    "second": Decimal(1),
-    "millisecond": Decimal("0.001"),
-    "microsecond": Decimal("0.000001"),
-    "week": Decimal(604_800),
-}
 _TIME_UNITS = {
-    **{name: name for name in _SECONDS},
-    **{f"{name}s": name for name in _SECONDS},
+    **{name: name for name in SECONDS},
+    **{f"{name}s": name for name in SECONDS},
     "w": "week",
     "d": "day",
     "h": "hour",
@@ -50,19 +83,8 @@ _TIME_UNITS = {
     "us": "microsecond",
 }
 _LONGEST = 36_525 * 86_400  # a hundred years; beyond that a clock overflows
-_BYTES = {
-    "TB": 10**12,
-    "GB": 10**9,
-    "MB": 10**6,
-    "kB": 10**3,
-    "TiB": 2**40,
-    "GiB": 2**30,
-    "MiB": 2**20,
-    "KiB": 2**10,
-    "B": 1,
-}
 _SIZE_UNITS = {
-    **{name.lower(): size for name, size in _BYTES.items()},
+    **{name.lower(): size for name, size in BYTES.items()},
     "byte": 1,
     "bytes": 1,
     "ki": 2**10,
@@ -71,21 +93,9 @@ _SIZE_UNITS = {
     "ti": 2**40,
 }
 _LARGEST_SIZE = 2**63 - 1
-_PERIODS = ("second", "minute", "hour", "day", "week", "month", "year")
-_PERIOD_UNITS = {**{name: name for name in _PERIODS}, "s": "second", "sec": "second", "min": "minute", "h": "hour"}
-_PERIOD_SECONDS = {**{name: float(size) for name, size in _SECONDS.items()}, "month": 2_629_746.0, "year": 31_556_952.0}
+_PERIOD_UNITS = {**{name: name for name in PERIODS}, "s": "second", "sec": "second", "min": "minute", "h": "hour"}
 _NOUNS = ("request", "call", "event", "record", "message", "token", "run", "user")
 _NOUN_UNITS = {**{noun: noun for noun in _NOUNS}, **{f"{noun}s": noun for noun in _NOUNS}, "": ""}
-
-_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
-    "<=": operator.le,
-    ">=": operator.ge,
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    ">": operator.gt,
-    "=": operator.eq,
-}
 
 
 class BadQuantity(ValueError):
@@ -94,181 +104,6 @@ class BadQuantity(ValueError):
     def __init__(self, message: str, *, hint: str) -> None:
         super().__init__(message)
         self.hint = hint
-
-
-@dataclass(frozen=True, slots=True)
-class Number:
-    """A number without a unit."""
-
-    value: float
-
-    @property
-    def base(self) -> float:
-        """What a measured value is compared with."""
-        return self.value
-
-    def __str__(self) -> str:
-        return _plain(self.value)
-
-
-@dataclass(frozen=True, slots=True)
-class Duration:
-    """A length of time in seconds."""
-
-    seconds: float
-
-    @property
-    def base(self) -> float:
-        """Seconds."""
-        return self.seconds
-
-    def __str__(self) -> str:
-        exact = Decimal(repr(self.seconds))
-        for name in ("day", "hour", "minute", "second", "millisecond"):
-            if exact and exact % _SECONDS[name] == 0:
-                return _counted(exact / _SECONDS[name], name)
-        return _counted(exact, "second")
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """A number of bytes."""
-
-    bytes: int
-
-    @property
-    def base(self) -> float:
-        """Bytes."""
-        return self.bytes
-
-    def __str__(self) -> str:
-        for name, size in _BYTES.items():
-            if self.bytes and self.bytes % size == 0:
-                return f"{self.bytes // size}{name}"
-        return f"{self.bytes}B"
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A part of a whole, 0.05 being 5%. May exceed 1 (a CPU's use)."""
-
-    value: float
-
-    @property
-    def base(self) -> float:
-        """The fraction."""
-        return self.value
-
-    def __str__(self) -> str:
-        return f"{_plain_decimal(Decimal(repr(self.value)) * 100)}%"
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """So many of something in a period."""
-
-    amount: float
-    noun: str
-    period: Period
-
-    @property
-    def base(self) -> float:
-        """How many in a second."""
-        return self.amount / _PERIOD_SECONDS[self.period]
-
-    def __str__(self) -> str:
-        noun = f" {self.noun}" + ("" if self.amount == 1 else "s") if self.noun else ""
-        return f"{_plain(self.amount)}{noun}/{self.period}"
-
-
-@dataclass(frozen=True, slots=True)
-class Money:
-    """US dollars, in a period or outright."""
-
-    usd: float
-    period: Period | None = None
-
-    @property
-    def base(self) -> float:
-        """Dollars."""
-        return self.usd
-
-    def __str__(self) -> str:
-        return f"${_plain(self.usd)}" + (f"/{self.period}" if self.period else "")
-
-
-@dataclass(frozen=True, slots=True)
-class Cpu:
-    """A number of processor cores."""
-
-    cores: float
-
-    @property
-    def base(self) -> float:
-        """Cores."""
-        return self.cores
-
-    def __str__(self) -> str:
-        return _counted(Decimal(repr(self.cores)), "core")
-
-
-Quantity = Number | Duration | Size | Share | Rate | Money | Cpu
-
-
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """A bound that a measured value keeps or not: `< 30 seconds`."""
-
-    op: str
-    quantity: Quantity
-
-    def accepts(self, measured: float) -> bool:
-        """True when the measured value (in seconds, bytes, dollars, a fraction ...) keeps the bound."""
-        return _COMPARE[self.op](measured, self.quantity.base)
-
-    def __str__(self) -> str:
-        return f"{self.op} {self.quantity}"
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """A metric and its bound."""
-
-    metric: str
-    threshold: Threshold
-
-    def __str__(self) -> str:
-        return f"{self.metric} {self.threshold}"
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """Comparisons joined by `and` and `or`; `and` binds tighter: any group of which all hold."""
-
-    any_of: tuple[tuple[Comparison, ...], ...]
-
-    def holds(self, measured: Callable[[str], float]) -> bool:
-        """True when it holds for what `measured` says of each metric."""
-        return any(all(each.threshold.accepts(measured(each.metric)) for each in group) for group in self.any_of)
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """The metrics it reads, each once, in order."""
-        return tuple(dict.fromkeys(each.metric for group in self.any_of for each in group))
-
-    def __str__(self) -> str:
-        return " or ".join(" and ".join(str(each) for each in group) for group in self.any_of)
-
-
-@dataclass(frozen=True, slots=True)
-class TrafficStep:
-    """One step of a traffic shift: a share for a while, or as soon as all is healthy."""
-
-    share: Share
-    hold: Duration | None = None
-
-    def __str__(self) -> str:
-        return f"{self.share}_for_{str(self.hold).replace(' ', '_')}" if self.hold else f"{self.share}_if_healthy"
 
 
 def duration(value: str | Numeric) -> Duration:
@@ -282,9 +117,9 @@ def duration(value: str | Numeric) -> Duration:
     total, smallest = Decimal(0), Decimal("Infinity")
     for number, unit in _pieces(text, kind, hint):
         name = _unit(unit, _TIME_UNITS, f"`{value}` is not {kind}", _no_fixed_length(unit) or hint)
-        if _SECONDS[name] >= smallest:
+        if SECONDS[name] >= smallest:
             raise BadQuantity(f"`{value}` is not {kind}: units go from large to small, each once", hint=hint)
-        smallest = _SECONDS[name]
+        smallest = SECONDS[name]
         total += number * smallest
     return _duration(total, value)
 
@@ -374,7 +209,7 @@ def threshold(value: str) -> Threshold:
     """`"< 30 seconds"`, `">= 0.7"`, `"< 5%"`."""
     hint = 'write a comparison and a quantity: "< 30 seconds", ">= 0.7", "< 5%", "== 3"'
     text = _text(value, "a threshold", hint)
-    for op in _COMPARE:  # two-character operators first
+    for op in COMPARISONS:
         if text.startswith(op):
             return Threshold("==" if op == "=" else op, quantity(text[len(op) :]))
     raise BadQuantity(f"`{value}` is not a threshold: no comparison in front", hint=hint)
@@ -479,16 +314,3 @@ def _size(number: Decimal, text: str) -> Size:
     if number != number.to_integral_value() or number > _LARGEST_SIZE:
         raise BadQuantity(f"`{text}` is not a whole number of bytes below 8 EiB", hint='write "1500B" or "2kB"')
     return Size(int(number))
-
-
-def _plain(value: float) -> str:
-    return _plain_decimal(Decimal(repr(value)))
-
-
-def _plain_decimal(value: Decimal) -> str:
-    text = format(value, "f")
-    return (text.rstrip("0").rstrip(".") or "0") if "." in text else text
-
-
-def _counted(number: Decimal, noun: str) -> str:
-    return f"{_plain_decimal(number)} {noun}" + ("" if number == 1 else "s")

@@ -82,7 +82,8 @@ def _problem(detail: ErrorDetails, path: Path, *, model: type[BaseModel], locate
         return _wrong_type(path, detail, _model_at(model, detail["loc"]), located)
     if kind == "too_short":
         return located.problem("bad-value", f"{_key(path)} is empty", path=path, hint="add at least one item")
-    return located.problem("bad-value", f"{_key(path)}: {_lower(detail['msg'])}", path=path, hint="mend the value")
+    message = detail["msg"].replace("Input should be", "must be")
+    return located.problem("bad-value", f"{_key(path)} {message}", path=path, hint="mend the value")
 
 
 def _unknown_key(path: Path, model: type[BaseModel] | None, located: Located) -> Problem:
@@ -276,7 +277,3 @@ def _key(path: Path) -> str:
     if path and isinstance(path[-1], int) and names:
         return f"item {path[-1] + 1} of `{names[-1]}`"
     return f"`{names[-1]}`" if names else "the document"
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]

@@ -53,7 +53,7 @@ def _is_key(value: Any) -> bool:
     return bool(value == "key")
 
 
-_HOSTS = "the list would not be kept: write `true` to open the network, or `false`"
+_HOSTS = "a list of hosts would not be kept: write `true` to open the network, or `false`"
 
 TABLE = (
     _matters("pipeline", "security.encryption_at_rest", "payloads would be stored in plain text"),

@@ -323,9 +323,9 @@ def test_sanitising_comes_before_the_rules_and_reaches_into_lists_and_maps():
     ],
 )
 def test_a_hostile_pattern_does_not_stall_on_a_hostile_input(variable):
-    started = time.perf_counter()
+    started = time.process_time()
     assert len(errors(variable, "a" * 200_000 + "!")) == 1
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize(
@@ -407,7 +407,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.dictionaries(st.text(), JSON))
 def test_every_json_object_is_kept_as_it_is(payload):
     raw = orjson.dumps(payload)

@@ -195,26 +195,30 @@ def bomb(levels: int) -> str:
         pytest.param(b"{a: " * 20_000, "too-deep", id="flow maps"),
         pytest.param(b"- " * 20_000, "too-deep", id="block lists"),
         pytest.param(b"a: " + b"x" * 10_000_000, "too-large", id="10 MB"),
-        pytest.param(b"a: [" + b"1," * (MAX_NODES + 1) + b"]", "too-many-values", id="many values"),
     ],
 )
 def test_a_bomb_is_refused_quickly_and_small(raw, rule):
+    started = time.process_time()
+    assert problem(raw).rule == rule
+    assert time.process_time() - started < 0.2
     tracemalloc.start()
-    started = time.perf_counter()
-    found = problem(raw)
-    seconds, memory = time.perf_counter() - started, tracemalloc.get_traced_memory()[1]
+    problem(raw)
+    memory = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert found.rule == rule
-    assert seconds < 5, "tracing is slow; without it all are below 0.2 s but the last"
-    assert memory < 40_000_000
+    assert memory < 20_000_000
+
+
+def test_more_values_than_allowed_are_refused_and_as_many_as_allowed_are_not():
+    assert problem(b"a: [" + b"1," * MAX_NODES + b"]").rule == "too-many-values"
+    assert data("a: [" + "1," * (MAX_NODES - 4) + "]")
 
 
 def test_a_huge_file_is_not_even_read_whole(tmp_path):
     path = tmp_path / "huge.yaml"
     path.write_bytes(b"a: " + b"x" * 50_000_000)
-    started = time.perf_counter()
+    started = time.process_time()
     (found,) = load_file(path)
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.2
     assert found.problems[0].rule == "too-large"
     assert str(MAX_BYTES // 1000) in found.problems[0].message.replace(",", "")
 
@@ -243,7 +247,7 @@ def test_a_missing_file_is_a_usage_error(tmp_path):
 YAMLISH = st.text(alphabet="ab:-[]{}&*!|>'\"%@`#,?~<= \n\t0.x\u00e9\ufeff\x00\u2028", max_size=80)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200) | YAMLISH.map(lambda text: text.encode("utf-8")))
 def test_any_bytes_give_data_or_problems_with_a_place(raw):
     lines = max(1, len(raw) + 1)
@@ -267,7 +271,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.dictionaries(WORDS, JSON, min_size=1))
 def test_json_is_yaml_and_comes_back_as_it_was(value):
     (located,) = load_text(json.dumps(value, ensure_ascii=False))
