@@ -84,7 +84,7 @@ class Owner:
 
     @property
     def rows(self) -> dict[bytes, bytes]:
-        return {key: self.table.get(key) for key in self.table.keys()}
+        return {key: self.table.get(key) for key in tuple(self.table.keys())}
 
 
 KEYS = st.sampled_from([b"a", b"b", b"c"])

@@ -8,7 +8,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -26,9 +26,9 @@ Start = Callable[[str], Worker]
 
 
 @pytest.fixture
-async def topics(kafka: Broker) -> AsyncIterator[Broker]:
+async def topics(kafka: Broker) -> Broker:
     await make_topics(kafka)
-    yield kafka
+    return kafka
 
 
 async def make_topics(broker: Broker) -> None:
@@ -184,7 +184,7 @@ async def test_a_drained_worker_leaves_at_once_and_leaves_nothing_behind(topics:
     reading.cancel()
 
 
-async def test_a_killed_worker_that_comes_back_is_served_again_without_a_rebalance(topics: Broker, start: Start) -> None:
+async def test_a_killed_worker_that_comes_back_serves_again_without_a_rebalance(topics: Broker, start: Start) -> None:
     first, second = start("w0"), start("w1")
     await until(lambda: len(first.assigned) + len(second.assigned) == PARTITIONS, 20, "both workers to serve")
     served = first.assigned

@@ -1,4 +1,4 @@
-"""A worker of two agents, for tests that kill it: `in` collects ids in rows and forwards, `mid` waits and answers on `out`.
+"""A worker of two agents, for tests that kill it: `in` collects ids in rows and forwards, `mid` waits, then answers.
 
 Run as a process: `python -m support.echo_worker '<json>'`. It says what happens to it as JSON lines on stdout.
 """

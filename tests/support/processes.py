@@ -23,7 +23,9 @@ TESTS = Path(__file__).parent.parent
 class Worker:
     """One `support.echo_worker` process."""
 
-    def __init__(self, settings: StreamSettings, prefix: str, *, partitions: int, work: float = 0.03, name: str) -> None:
+    def __init__(
+        self, settings: StreamSettings, prefix: str, *, partitions: int, work: float = 0.03, name: str
+    ) -> None:
         values = dataclasses.asdict(dataclasses.replace(settings, instance_id=None if settings.embedded else name))
         self.name = name
         self.heard: list[dict[str, Any]] = []

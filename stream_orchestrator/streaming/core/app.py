@@ -162,7 +162,7 @@ class App:
         self._counted["rebalances"] += 1
         self._accepting = False
         self.ready.clear()
-        if lost:
+        if lost and self._seats:  # on the first join nobody knows us, and that is no news
             self._note_forgotten()
         for seat in list(self._seats.values()):
             if lost or seat.part.state not in (State.LIVE, State.FROZEN):

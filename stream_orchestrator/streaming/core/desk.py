@@ -68,7 +68,7 @@ class Desk:
         self._wake.set()
 
     def place(self, topic: str, start: int, committed: int | None) -> bool:
-        """The fetcher starts at `start`; False when a tracker was kept over a rebalance, which knows what it has seen."""
+        """The fetcher starts at `start`; False: a tracker was kept over a rebalance, and knows what it has seen."""
         inbox = self.inboxes[topic]
         inbox.clear()
         inbox.committed = committed

@@ -19,7 +19,8 @@ from stream_orchestrator.streaming.core.model import AppSpec
 from stream_orchestrator.streaming.settings import StreamSettings
 
 COMMIT_INTERVAL = 0.5  # seconds; copies after a crash grow with it
-QUIET = ("faust", "mode", "aiokafka")
+# A rebalance is routine, and aiokafka warns at every heartbeat of one.
+QUIET = {"faust": logging.WARNING, "mode": logging.WARNING, "aiokafka": logging.ERROR}
 
 
 class Landlord(House, Protocol):
@@ -84,9 +85,9 @@ class FaustApp(faust.App):
 
 def make_app(house: Landlord, spec: AppSpec, settings: StreamSettings, *, member: str) -> FaustApp:
     """One Faust app with one Faust agent per inbox."""
-    for name in QUIET:
+    for name, level in QUIET.items():
         if logging.getLogger(name).level == logging.NOTSET:
-            logging.getLogger(name).setLevel(logging.WARNING)
+            logging.getLogger(name).setLevel(level)
     app = FaustApp(
         spec.id,
         broker=[f"{SCHEME}://{server}" for server in settings.servers],
