@@ -68,6 +68,7 @@ class Supervisor:
         self._clock = clock
         self._child: subprocess.Popen[bytes] | None = None
         self._signals = 0
+        self.stopped_by = 0  # the first signal that told us to stop
         self._exits: deque[float] = deque()
 
     def run(self) -> int:
@@ -142,8 +143,9 @@ class Supervisor:
         while not self._signals and (left := end - time.monotonic()) > 0:
             time.sleep(min(left, 0.05))
 
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._signals += 1
+        self.stopped_by = self.stopped_by or number
         child = self._child
         if child is None:
             return
