@@ -47,16 +47,22 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     except FileNotFoundError as missing:
-        raise UsageError(f"there is no file {path}", hint="--input names a file with one JSON object a line") from missing
+        raise UsageError(
+            f"there is no file {path}", hint="--input names a file with one JSON object a line"
+        ) from missing
     except OSError as failed:
-        raise UsageError(f"cannot read {path}: {failed.strerror}", hint="check the path and its permissions") from failed
+        raise UsageError(
+            f"cannot read {path}: {failed.strerror}", hint="check the path and its permissions"
+        ) from failed
 
 
 def _event(path: Path, number: int, text: bytes, *, key_field: str | None, run_id_field: str | None) -> Event:
     try:
         fields = orjson.loads(text)
     except orjson.JSONDecodeError as wrong:
-        raise UsageError(f"{path}:{number}: not JSON: {_said(wrong)}", hint="nothing was sent; mend the line") from wrong
+        raise UsageError(
+            f"{path}:{number}: not JSON: {_said(wrong)}", hint="nothing was sent; mend the line"
+        ) from wrong
     if not isinstance(fields, dict):
         found = {list: "a list", str: "a text", bool: "a boolean", type(None): "null"}.get(type(fields), "a number")
         hint = 'nothing was sent; an event is an object, for example {"text": "hello"}'
@@ -78,7 +84,8 @@ def _field(path: Path, number: int, fields: dict[str, Any], name: str | None, *,
     state = "is empty" if value == "" else "is missing" if name not in fields else "is not a text or a number"
     here = ", ".join(list(fields)[:8]) or "none"
     raise UsageError(
-        f"{path}:{number}: the field `{name}` {state}", hint=f"nothing was sent; {option} needs it in every line, which has: {here}"
+        f"{path}:{number}: the field `{name}` {state}",
+        hint=f"nothing was sent; {option} needs it in every line, which has: {here}",
     )
 
 

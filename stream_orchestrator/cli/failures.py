@@ -64,7 +64,7 @@ def _causes(error: BaseException) -> Iterator[str]:
 
 def _surprise(error: Exception) -> int:
     """Our own fault: one line for the person, the traceback for whoever mends it."""
-    name = "/".join(type(error).__module__.split(".")[:1] + [type(error).__name__]).removeprefix("builtins/")
+    name = type(error).__name__
     voice.fail(f"stream-orchestrator failed in a way that nobody foresaw: {name}: {error}", hint=_details(error))
     return 1
 

@@ -58,7 +58,7 @@ def _guarded(arguments: list[str]) -> int:
 def _run(arguments: list[str]) -> int:
     name = arguments[0] if arguments else ""
     if name in ("", "--help", "-h", "help"):
-        print(help_text(), file=sys.stdout if name else sys.stderr)  # noqa: T201
+        print(help_text(), file=sys.stdout if name else sys.stderr)
         return 0 if name else USAGE
     if name == "--version":
         from stream_orchestrator import __version__

@@ -28,11 +28,11 @@ def address(text: str) -> tuple[str, int]:
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
-Paths = Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders with pipelines", show_default=False)]
-File = Annotated[Path, typer.Argument(metavar="FILE", help="A pipeline document", show_default=False)]
-Pipeline = Annotated[
-    str, typer.Argument(metavar="PIPELINE", help="A pipeline's name, or its file", show_default=False)
+Paths = Annotated[
+    list[Path], typer.Argument(metavar="PATH...", help="Files and folders with pipelines", show_default=False)
 ]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A pipeline document", show_default=False)]
+Pipeline = Annotated[str, typer.Argument(metavar="PIPELINE", help="A pipeline's name, or its file", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout")]
 JsonLines = Annotated[bool, typer.Option("--json", help="JSON Lines on stdout")]
 Broker = Annotated[
@@ -65,12 +65,22 @@ Offline = Annotated[bool, typer.Option("--offline", help="Every model is answere
 AllowUnsafe = Annotated[
     bool, typer.Option("--allow-unsafe", help="In production, go on with fewer replicas than it demands")
 ]
-Input = Annotated[Path, typer.Option("--input", metavar="EVENTS.jsonl", help="Events, one JSON object a line", show_default=False)]
-KeyField = Annotated[str | None, typer.Option(metavar="F", help="The field of an event that is its key", show_default=False)]
+Input = Annotated[
+    Path, typer.Option("--input", metavar="EVENTS.jsonl", help="Events, one JSON object a line", show_default=False)
+]
+KeyField = Annotated[
+    str | None, typer.Option(metavar="F", help="The field of an event that is its key", show_default=False)
+]
 RunIdField = Annotated[
     str | None, typer.Option(metavar="F", help="The field of an event that is its run id", show_default=False)
 ]
 Timeout = Annotated[
     float | None,
     typer.Option(metavar="S", parser=seconds, help="Give up after so long: 90, 90s, 5m", show_default=False),
+]
+Http = Annotated[
+    object,  # Typer takes no union with a tuple; the parser gives (host, port)
+    typer.Option(
+        metavar="HOST:PORT", parser=address, help="/health/live, /health/ready and /metrics", show_default=False
+    ),
 ]

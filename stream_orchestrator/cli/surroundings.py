@@ -9,6 +9,7 @@ PREFIX = "STREAM_ORCHESTRATOR__"
 KNOWN = (
     "TOPICS__PREFIX",
     "TOPICS__PARTITIONS",
+    "SCRIPTS__WORKERS",
     "CALLS__MAX_IN_FLIGHT",
     "CALLS__CONNECT_TIMEOUT",
     "CALLS__FIRST_BYTE_TIMEOUT",
@@ -26,6 +27,7 @@ KNOWN = (
 )
 PARTITIONS, PARTITIONS_EMBEDDED = 8, 4
 MAX_PARTITIONS = 10_000
+MAX_SCRIPT_WORKERS = 256
 
 
 def warn_of_unknown(environ: Mapping[str, str]) -> None:
@@ -47,18 +49,30 @@ def prefix_of(given: str | None, environ: Mapping[str, str]) -> str:
 
     prefix = given if given is not None else environ.get(f"{PREFIX}TOPICS__PREFIX", "")
     if not all(char.isascii() and (char.isalnum() or char in "._-") for char in prefix):
-        raise UsageError(f"`{prefix}` cannot stand before a topic", hint="a prefix has letters, digits, `.`, `_` and `-`")
+        raise UsageError(
+            f"`{prefix}` cannot stand before a topic", hint="a prefix has letters, digits, `.`, `_` and `-`"
+        )
     return prefix
 
 
 def partitions_of(environ: Mapping[str, str], *, embedded: bool) -> int:
     """How many partitions new topics get."""
+    default = PARTITIONS_EMBEDDED if embedded else PARTITIONS
+    return _count(environ, "TOPICS__PARTITIONS", most=MAX_PARTITIONS, default=default)
+
+
+def script_workers_of(environ: Mapping[str, str]) -> int:
+    """How many processes run the scripts of one set of functions; 0 is one a core, at least two."""
+    return _count(environ, "SCRIPTS__WORKERS", most=MAX_SCRIPT_WORKERS, default=0)
+
+
+def _count(environ: Mapping[str, str], setting: str, *, most: int, default: int) -> int:
     from stream_orchestrator.errors import UsageError
 
-    name = f"{PREFIX}TOPICS__PARTITIONS"
+    name = PREFIX + setting
     text = environ.get(name, "").strip()
     if not text:
-        return PARTITIONS_EMBEDDED if embedded else PARTITIONS
-    if not text.isdecimal() or not 0 < int(text) <= MAX_PARTITIONS:
-        raise UsageError(f"{name} is `{text}`", hint=f"a whole number from 1 to {MAX_PARTITIONS}, for example {name}=8")
+        return default
+    if not text.isdecimal() or not 0 < int(text) <= most:
+        raise UsageError(f"{name} is `{text}`", hint=f"a whole number from 1 to {most}, for example {name}=8")
     return int(text)

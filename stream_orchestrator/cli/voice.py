@@ -73,7 +73,9 @@ def console(*, data: bool = False) -> Console:
     return Console(file=stream, no_color=plain, color_system=None if plain else "auto", width=width, highlight=False)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, data: bool = True, right: Sequence[str] = ()) -> None:
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, data: bool = True, right: Sequence[str] = ()
+) -> None:
     """A plain table, on stdout unless told otherwise. `right` names the columns of numbers."""
     from rich.table import Table
 

@@ -1,0 +1,54 @@
+"""Which broker a command talks to, and the embedded one while it does.
+
+`embedded://HOST:PORT` is an embedded broker that another process of ours started (`dev`, `worker`, `run`): the same
+small broker, so its limits have to be known on both sides.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from stream_orchestrator.errors import MissingError
+from stream_orchestrator.streaming.settings import StreamSettings, parse_broker, settings_from
+
+SHARED = "embedded://"
+
+
+def given_broker(broker: str | None, *, environ: dict[str, str] | None = None) -> StreamSettings | None:
+    """The broker that was named, by the option or the environment; None when it is an embedded one of our own."""
+    environ = dict(os.environ) if environ is None else environ
+    text = broker or environ.get("KAFKA_BOOTSTRAP_SERVERS") or ""
+    if text.startswith(SHARED):
+        return StreamSettings(bootstrap=parse_broker(text.removeprefix(SHARED)), embedded=True)
+    return settings_from(broker, environ)
+
+
+def existing_broker(broker: str | None) -> StreamSettings:
+    """The broker that was named. Without one there is nobody to ask: an embedded broker lives inside one command."""
+    settings = given_broker(broker)
+    if settings is None:
+        raise MissingError(
+            "no broker was named, and a new embedded one would be empty",
+            hint="--broker kafka://host:port, or KAFKA_BOOTSTRAP_SERVERS; `dev` says how to reach its embedded one",
+        )
+    return settings
+
+
+@asynccontextmanager
+async def any_broker(broker: str | None) -> AsyncIterator[StreamSettings]:
+    """The broker that was named, or an embedded one for as long as the context lasts."""
+    settings = given_broker(broker)
+    if settings is not None:
+        yield settings
+        return
+    from stream_orchestrator.streaming.brokers import EmbeddedBroker
+
+    async with EmbeddedBroker() as embedded:
+        yield embedded.settings
+
+
+def address_of(settings: StreamSettings) -> str:
+    """The `--broker` that another process of ours takes for it. Credentials stay in the environment."""
+    return f"{SHARED if settings.embedded else 'kafka://'}{settings.bootstrap}"

@@ -1,0 +1,114 @@
+"""From paths on the command line to plans that can be served."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stream_orchestrator.cli import voice
+from stream_orchestrator.errors import MissingError, UsageError
+from stream_orchestrator.plan.functions import exists, functions_of, is_file
+from stream_orchestrator.plan.loading import load_path, load_plan
+from stream_orchestrator.plan.model import Plan
+from stream_orchestrator.spec.problems import Problem, raise_errors, render
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The pipelines that some paths hold, and what is doubtful about them."""
+
+    plans: tuple[Plan, ...]
+    warnings: tuple[Problem, ...]
+
+
+def read_sources(paths: Iterable[Path], functions: Sequence[str] = ()) -> Sources:
+    """Every pipeline of these files and folders. SpecError with every problem; UsageError when there is none."""
+    check_functions(functions)
+    loaded = [each for path in paths for each in load_path(path, functions=functions)]
+    problems = tuple(problem for each in loaded for problem in each.problems)
+    raise_errors(problems)
+    plans = tuple(each.plan for each in loaded if each.plan is not None)
+    if not plans:
+        raise UsageError("there is no pipeline in what was named", hint="a pipeline is a document with `tasks:`")
+    _refuse_twins(plans)
+    return Sources(plans, problems)
+
+
+def read_plan(path: Path, functions: Sequence[str] = ()) -> Plan:
+    """The one pipeline of a file; what is doubtful about it is said."""
+    check_functions(functions)
+    loaded = load_path(path, functions=functions)
+    plan = load_plan(path, functions=functions)  # raises for errors, and for a file that has not just one pipeline
+    tell(problem for each in loaded for problem in each.problems)
+    return plan
+
+
+def tell(problems: Iterable[Problem]) -> None:
+    """Show problems to a person, on stderr."""
+    for problem in problems:
+        voice.say(voice.painted(voice.printable(render(problem))) + "\n")
+
+
+def absolute(functions: Sequence[str]) -> tuple[str, ...]:
+    """Files among them with their whole path, so that another process finds them."""
+    return tuple(str(Path(name).resolve()) if is_file(name) else name for name in functions)
+
+
+def check_functions(functions: Sequence[str]) -> None:
+    """A file or module of `--functions` that is not there is a UsageError."""
+    for name in functions:
+        if not exists(name):
+            kind = "file" if is_file(name) else "module"
+            raise UsageError(
+                f"--functions: there is no {kind} `{name}`", hint="give a FILE.py, or a module that Python finds"
+            )
+
+
+def refuse_incomplete(
+    plans: Iterable[Plan], functions: Sequence[str] = (), *, offline: bool, environ: Mapping[str, str] = os.environ
+) -> None:
+    """Nothing starts without the helper functions and keys that the pipelines need; each is named."""
+    from stream_orchestrator.calls.settings import CallSettings, missing_keys
+
+    plans = tuple(plans)
+    lacking = {plan.title: functions_of(plan, functions)[1] for plan in plans}
+    if any(lacking.values()):
+        said = "; ".join(f"`{title}` calls {_list(names)}" for title, names in lacking.items() if names)
+        raise MissingError(f"helper functions are not there: {said}", hint="--functions FILE.py defines them")
+    models = [model for plan in plans for model in plan.models]
+    keys = missing_keys(models, CallSettings.from_env(environ, offline=offline))
+    if keys:
+        asked = _list(sorted(set(models)))
+        raise MissingError(
+            f"{' and '.join(keys)} must be set to ask {asked}",
+            hint="set it, or answer every model by the built-in one: --offline",
+        )
+
+
+def pipeline_of(text: str) -> str:
+    """The slug of a pipeline that was named by its name, its slug or its file."""
+    from stream_orchestrator.plan.names import slug
+
+    path = Path(text)
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        return load_plan(path).slug
+    if path.suffix in (".yaml", ".yml") or "/" in text:
+        raise UsageError(f"there is no file {text}", hint="give a pipeline's file, or its name")
+    return slug(text)
+
+
+def _refuse_twins(plans: Sequence[Plan]) -> None:
+    seen: dict[tuple[str, str], Plan] = {}
+    for plan in plans:
+        other = seen.setdefault((plan.slug, plan.version), plan)
+        if other.hash != plan.hash:
+            raise UsageError(
+                f"two documents are `{plan.title}` in version {plan.version}, and they differ",
+                hint="give one of them another `version:` or another `name:`",
+            )
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
