@@ -99,7 +99,11 @@ class SandboxProcess:
         """Start one and wait until it is ready. `MissingError` when the functions cannot be loaded."""
         ours, theirs = socket.socketpair()
         with theirs:
-            reader, writer = await asyncio.open_unix_connection(sock=ours, limit=1 << 20)
+            try:
+                reader, writer = await asyncio.open_unix_connection(sock=ours, limit=1 << 20)
+            except BaseException:
+                ours.close()
+                raise
             process = _spawn(theirs, folder)
         self = cls(process, folder, reader=reader, writer=writer)
         try:
@@ -132,8 +136,8 @@ class SandboxProcess:
         """End it and everything in its session, at once."""
         with suppress(ProcessLookupError, PermissionError):  # it is gone, or a zombie (macOS says so)
             os.killpg(self._process.pid, signal.SIGKILL)
+        self._writer.close()  # before the first await: cancelled there, nothing is left open
         await asyncio.shield(asyncio.to_thread(self._process.wait))
-        self._writer.close()
         with suppress(OSError):
             await asyncio.shield(self._writer.wait_closed())
 

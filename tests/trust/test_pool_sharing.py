@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -184,6 +185,18 @@ async def test_helpers_that_break_later_are_a_house_error_and_no_hang(tmp_path: 
         (tmp_path / "mended").write_text("def twice(n): return n * 2\n")
         (tmp_path / "mended").replace(helpers)  # at once: a retry could read a file that is half written
         assert (await pool.run(script("return twice(4)"))).value == 8
+
+
+@pytest.mark.parametrize("steps", range(0, 40, 3))
+async def test_close_in_the_middle_of_a_replacement_leaves_nothing_open(tmp_path: Path, steps: int) -> None:
+    pool = ScriptPool(size=1, scratch=tmp_path)
+    await pool.start()
+    assert (await pool.run(script("import os; os._exit(1)"))).kind == "killed"
+    for _ in range(steps):
+        await asyncio.sleep(0.001)
+    await pool.close()
+    gc.collect()  # an open socket or process would warn, and a warning fails the test
+    assert list(tmp_path.iterdir()) == []
 
 
 BROKEN = {
