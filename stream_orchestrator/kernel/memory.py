@@ -147,7 +147,7 @@ class World:
     _acked: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     _done: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     _seen: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    _works: set[asyncio.Task[None]] = field(default_factory=set)
+    _works: dict[asyncio.Future[None], Callable[[], None]] = field(default_factory=dict)
     _failure: BaseException | None = None
 
     def add(self, app: App) -> MemoryPart:
@@ -172,20 +172,19 @@ class World:
         return future
 
     def spawn(self, work: Awaitable[None], then: Callable[[], None] = lambda: None) -> None:
-        """Let work go on beside the others; its failure is the world's."""
-
-        async def watched() -> None:
-            await work
-            then()
-
-        task = asyncio.ensure_future(watched())
-        self._works.add(task)
+        """Let work go on beside the others; its failure is the world's. `then` is called when it ended well."""
+        task = asyncio.ensure_future(work)  # itself, not a wrapper: one that is cut before it began must be closed too
+        self._works[task] = then
         task.add_done_callback(self._settle)
 
-    def _settle(self, task: asyncio.Task[None]) -> None:
-        self._works.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+    def _settle(self, task: asyncio.Future[None]) -> None:
+        then = self._works.pop(task, None)
+        if task.cancelled() or then is None:
+            return
+        if (error := task.exception()) is not None:
             self._failure = self._failure or error
+        else:
+            then()
 
     async def run(self, until: Callable[[], bool] = lambda: False) -> None:
         """Deliver records and fire timers until nothing is left, or `until()`; raises what ended the work."""
@@ -256,7 +255,7 @@ class World:
 
     async def crash(self) -> None:
         """Kill the process and start it again: work is cut, rows come back from what was durable, records from the acks."""
-        works, self._works = list(self._works), set()
+        works, self._works = list(self._works), {}
         for work in works:
             work.remove_done_callback(self._settle)
             work.cancel()

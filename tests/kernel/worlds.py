@@ -1,10 +1,11 @@
-"""Pipelines made by hand, and a world in memory to run them in: fake scripts and models, a virtual clock, crashes on demand."""
+"""Pipelines made by hand, and worlds in memory to run them in: fake scripts and models, a virtual clock, crashes on demand."""
 
 from __future__ import annotations
 
 import asyncio
+import random
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -133,10 +134,11 @@ class FakeModels:
 class Theatre:
     """One plan, served in memory, its clock virtual."""
 
-    def __init__(self, made: Plan, **more: Any) -> None:
+    def __init__(self, made: Plan, *, world: World | None = None, scripts: Any = None, kinds: Any = None, **more: Any) -> None:
         self.plan, self.clock = made, VirtualClock()
-        self.world = World(clock=self.clock)
-        self.scripts = FakeScripts()
+        self.world = world or World()
+        self.world.clock = self.clock
+        self.scripts = scripts or FakeScripts()
         self.models = FakeModels("calls.m")
         self.wires = Wires(
             inbox_prefix="made.v.",
@@ -155,7 +157,7 @@ class Theatre:
         self.engine = Engine(
             plan=made,
             wires=self.wires,
-            kinds={"fake": FakeKind()},
+            kinds=kinds or {"fake": FakeKind()},
             scripts=self.scripts,
             rules=InputRules.from_plan(made.inputs, made.input_validation),
             fetch=fetch,
@@ -186,6 +188,10 @@ class Theatre:
         """Every result record, in order."""
         return [orjson.loads(record.value) for record in self.world.topics["made.results"]]
 
+    def letters(self) -> list[dict[str, bytes]]:
+        """The headers of every dead letter, in order."""
+        return [dict(record.headers) for record in self.world.topics["made.dlq"]]
+
     async def play(self, *, crash_at: Callable[[int], bool] = lambda n: False, until_empty: bool = False) -> int:
         """Run until nothing is in flight (or, `until_empty`, until the tables are), crashing before the effects that
         `crash_at` names. Returns how many effects there were.
@@ -214,3 +220,56 @@ class Theatre:
         )
         live = any(getattr(row, "state", "") for row in self.part.rows.values())
         return not (waiting or world._works or live)
+
+
+class StormyWorld(World):
+    """A world in which effects land late and out of step, as they do on a broker.
+
+    Each topic, and the tables, is a lane: effects of one lane land in the order they were posted, lanes land in any
+    order. A crash (`crash_at` counts moves) loses what has not landed; what was acked last may be delivered again.
+    """
+
+    def __init__(self, seed: int, crash_at: frozenset[int] = frozenset(), lag: int = 3) -> None:
+        super().__init__()
+        self.dice, self.crash_at, self.lag, self.moves = random.Random(seed), crash_at, lag, 0
+        self.lanes: dict[str, deque[tuple[asyncio.Future[Any], Callable[[], Any]]]] = {}
+
+    def effect(self, name: str, act: Callable[[], Any]) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        lane = name if name.startswith("publish") else "table"
+        self.lanes.setdefault(lane, deque()).append((future, act))
+        return future
+
+    def _deliver(self) -> bool:
+        moves: list[Callable[[], None]] = [lambda lane=lane: self._land(lane) for lane in self.lanes.values() if lane]
+        for part in self.parts:
+            for topic, agent in part.app.agents.items():
+                if self._seen[topic] < len(self.topics[topic]):
+                    moves.append(lambda part=part, topic=topic, agent=agent: self._take(part, topic, agent))
+        if not moves:
+            return False
+        self.moves += 1
+        if self.moves in self.crash_at:
+            raise Crashed
+        self.dice.choice(moves)()
+        return True
+
+    def _land(self, lane: deque[tuple[asyncio.Future[Any], Callable[[], Any]]]) -> None:
+        future, act = lane.popleft()
+        done = act()
+        if not future.done():
+            future.set_result(done)
+
+    def _take(self, part: Any, topic: str, agent: Any) -> None:
+        record = self.topics[topic][self._seen[topic]]
+        self._seen[topic] += 1
+        self._hand(part, agent, record)
+
+    def _patience(self) -> float | None:
+        return 0.0  # what works wait for is in the lanes
+
+    async def crash(self) -> None:
+        self.lanes.clear()
+        for topic, acked in self._acked.items():
+            self._acked[topic] = max(0, acked - self.dice.randint(0, self.lag))
+        await super().crash()

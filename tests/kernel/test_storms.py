@@ -1,0 +1,49 @@
+"""The same promises where effects land late, out of step, and are lost in crashes; where acks lag behind."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_generated_graphs import graphs
+from worlds import StormyWorld, Theatre
+
+from stream_orchestrator.plan.model import Plan
+
+CRASHES = st.frozensets(st.integers(1, 400), max_size=6)
+
+
+@given(made=graphs(most=10), seed=st.integers(0, 2**32), crashes=CRASHES)
+@settings(max_examples=300, deadline=None)
+def test_every_run_ends_once_however_its_effects_land(made: Plan, seed: int, crashes: frozenset[int]) -> None:
+    theatre = asyncio.run(stormy(made, seed, crashes))
+    by_run: dict[str, set[bytes]] = {}
+    for record, result in zip(theatre.world.topics["made.results"], theatre.results(), strict=True):
+        by_run.setdefault(result["run_id"], set()).add(record.value)
+    assert sorted(by_run) == ["run-1", "run-2"]
+    assert all(len(copies) == 1 for copies in by_run.values())
+    assert max(theatre.models.made.values(), default=1) == 1
+    assert len(theatre.part.rows) == 2, [*theatre.part.rows.values()]
+    assert len(theatre.part.durable) == 2
+
+
+@given(made=graphs(most=10), seed=st.integers(0, 2**32), crashes=CRASHES)
+@settings(max_examples=200, deadline=None)
+def test_every_task_saw_the_outputs_that_the_result_tells(made: Plan, seed: int, crashes: frozenset[int]) -> None:
+    theatre = asyncio.run(stormy(made, seed, crashes))
+    for result in theatre.results():
+        outputs = result["outputs"]
+        for name, output in outputs.items():
+            seen = output.get("from", {}) if isinstance(output, dict) else {}
+            for source, value in seen.items():
+                assert outputs.get(source) == value, f"{name} saw another output of {source}"
+
+
+async def stormy(made: Plan, seed: int, crashes: frozenset[int]) -> Theatre:
+    theatre = Theatre(made, world=StormyWorld(seed, crashes))
+    theatre.begin("run-1")
+    theatre.begin("run-2")
+    theatre.begin("run-1")  # a copy
+    await theatre.play()
+    return theatre
