@@ -44,14 +44,15 @@ def words(text: str) -> list[str]:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text, in order; `Mr. Darcy` does not end one."""
+    """The sentences of a text, in order; `Mr. Darcy` does not end one, the end of a paragraph does."""
     found: list[str] = []
-    start = 0
-    flat = " ".join(text.split())
-    for end in SENTENCE_END.finditer(flat):
-        found.append(flat[start : end.end()].strip())
-        start = end.end()
-    return [each for each in [*found, flat[start:].strip()] if each]
+    for paragraph in re.split(r"\n\s*\n", text):
+        flat, start = " ".join(paragraph.split()), 0
+        for end in SENTENCE_END.finditer(flat):
+            found.append(flat[start : end.end()])
+            start = end.end()
+        found.append(flat[start:])
+    return [each.strip() for each in found if WORD.search(each)]
 
 
 def syllables(word: str) -> int:
