@@ -27,11 +27,20 @@ def parse_lines(text: str) -> list[dict[str, str]]:
     """The entries of a log. A line that does not begin one (a stack trace) belongs to the entry before it."""
     entries: list[dict[str, str]] = []
     for line in text.splitlines():
-        if found := LINE.match(line.strip()):
+        if (found := LINE.match(line.strip())) and is_time(found["at"]):
             entries.append({name: value or "" for name, value in found.groupdict().items()})
         elif entries and line.strip():
             entries[-1]["message"] += "\n" + line.rstrip()
     return entries
+
+
+def is_time(text: str) -> bool:
+    """Whether it is one: there is no 31st of February."""
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def signature(message: str) -> str:
@@ -97,5 +106,5 @@ def knocks(entries: list[dict[str, str]], at_least: int = 3) -> list[dict[str, o
 
 def span_minutes(entries: list[dict[str, str]]) -> float:
     """From the first entry to the last."""
-    times = [datetime.fromisoformat(entry["at"].replace(" ", "T")) for entry in entries]
+    times = [datetime.fromisoformat(entry["at"]) for entry in entries]
     return round((max(times) - min(times)).total_seconds() / 60, 1) if times else 0.0
