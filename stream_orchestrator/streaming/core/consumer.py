@@ -100,9 +100,13 @@ class Thread(driver.AIOKafkaConsumerThread):
         coordinator._do_heartbeat = heartbeat
 
     async def on_thread_stop(self) -> None:
-        """Stop; a static member leaves the group only when it is meant to (aiokafka never lets it)."""
+        """Stop; leave the group only when it is meant to."""
         if self.house.leaving and self._consumer is not None:
-            self._consumer._coordinator._group_instance_id = None
+            coordinator = self._consumer._coordinator
+            coordinator._group_instance_id = None  # aiokafka lets no static member leave; the broker does
+            if coordinator.member_id:
+                # Nor one of generation 0, which is the embedded broker's first; LeaveGroup does not carry it.
+                coordinator.generation = max(coordinator.generation, 1)
         await super().on_thread_stop()
 
     @property

@@ -1,0 +1,238 @@
+"""The streaming core on the embedded broker: no idempotence, no static members, generation 0."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from support.broker import Broker
+from support.processes import until
+
+from stream_orchestrator.errors import HouseError
+from stream_orchestrator.streaming.core import App, AppSpec, Partition, Stream
+from stream_orchestrator.streaming.records import Record
+
+PARTITIONS = 2
+
+
+class Codec:
+    def encode(self, row: Any) -> bytes:
+        return json.dumps(row).encode()
+
+    def decode(self, data: bytes) -> Any:
+        return json.loads(data)
+
+    def due(self, row: Any) -> float | None:
+        due = row.get("due")
+        return None if due is None else float(due)
+
+
+class Tally:
+    """Counts values per key in rows, and asks to be woken once."""
+
+    contiguous = True
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+        self.seen: list[str] = []
+
+    def receive(self, record: Record, part: Partition) -> Awaitable[Any] | None:
+        assert record.key is not None
+        assert record.value is not None
+        self.seen.append(record.value.decode())
+        row = part.get(record.key) or {"values": [], "due": part.now()}
+        row["values"].append(record.value.decode())
+        part.set(record.key, row)
+        return part.write(record.key)
+
+
+class Chunks:
+    """An agent without rows whose work never ends by itself."""
+
+    contiguous = True
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+        self.started = 0
+
+    def receive(self, _record: Record, _part: Partition) -> Awaitable[None]:
+        self.started += 1
+        return asyncio.sleep(3600)
+
+
+_open: list[Stream] = []
+
+
+async def connect(broker: Broker) -> Stream:
+    """A stream that is closed when the test is over, however it ends."""
+    stream = Stream(broker.settings)
+    await stream.start()
+    _open.append(stream)
+    return stream
+
+
+@pytest.fixture(autouse=True)
+async def closed(broker_first: None) -> AsyncIterator[None]:
+    yield
+    while _open:
+        await _open.pop().close()
+
+
+@pytest.fixture
+def broker_first(request: pytest.FixtureRequest) -> None:
+    """The broker must outlive the streams, so it has to be there before them."""
+    request.getfixturevalue("broker" if "broker" in request.fixturenames else "embedded")
+
+
+async def make(broker: Broker, *names: str, partitions: int = PARTITIONS) -> None:
+    admin = AIOKafkaAdminClient(**broker.settings.connection())
+    await admin.start()
+    await admin.create_topics([NewTopic(broker.topic(name), partitions, 1) for name in names])
+    await admin.close()
+
+
+async def send(broker: Broker, topic: str, values: list[str]) -> None:
+    producer = AIOKafkaProducer(**broker.settings.producer())
+    await producer.start()
+    acks = [await producer.send(broker.topic(topic), value.encode(), key=value[:1].encode()) for value in values]
+    await asyncio.gather(*acks)
+    await producer.stop()
+
+
+async def served(stream: Stream, app: App) -> None:
+    crash = asyncio.ensure_future(stream.crashed())
+    ready = asyncio.ensure_future(app.ready.wait())
+    await asyncio.wait((crash, ready), timeout=20, return_when=asyncio.FIRST_COMPLETED)
+    crash.cancel()
+    assert ready.done(), crash
+
+
+async def test_rows_survive_their_process_and_due_rows_fire_after_recovery(broker: Broker) -> None:
+    await make(broker, "in", "table")
+    values = [f"{key}{number}" for number in range(100) for key in "abc"]
+    first = await life(broker, values)
+    assert sorted(first.seen) == sorted(values)
+    second = await life(broker, [])
+    assert second.seen == [], "what was acked is not read again"
+    assert second.rows == first.rows
+    assert second.fired == {b"a", b"b", b"c"}
+
+
+class Life:
+    def __init__(self) -> None:
+        self.rows: dict[bytes, list[str]] = {}
+        self.fired: set[bytes] = set()
+        self.seen: list[str] = []
+
+
+async def life(broker: Broker, values: list[str]) -> Life:
+    """One process: serve until all is seen and every row has fired, then drain."""
+    story, agent = Life(), Tally(broker.topic("in"))
+
+    def on_due(_part: Partition, key: bytes) -> None:
+        story.fired.add(key)
+
+    stream = await connect(broker)
+    app = await stream.add(
+        AppSpec(broker.topic("app"), (agent,), PARTITIONS, broker.topic("table"), Codec(), on_due=on_due)
+    )
+    await served(stream, app)
+    await send(broker, "in", values)
+    await until(lambda: len(agent.seen) >= len(values) and len(story.fired) == 3, 20, "all to be seen and fired")
+    await until(lambda: app.statistics().open_slots == 0, 10, "slots to finish")
+    for seat in app._seats.values():
+        story.rows |= {key: seat.part.get(key)["values"] for key in tuple(seat.part.keys())}  # type: ignore[index]
+    story.seen = agent.seen
+    assert await stream.drain(10)
+    return story
+
+
+@pytest.mark.embedded
+async def test_a_drain_that_has_to_cut_says_so_and_what_it_cut_is_read_again(embedded: Broker) -> None:
+    await make(embedded, "in")
+    await send(embedded, "in", ["a1", "a2"])
+    for _ in range(2):
+        agent = Chunks(embedded.topic("in"))
+        stream = await connect(embedded)
+        app = await stream.add(AppSpec(embedded.topic("app"), (agent,), PARTITIONS))
+        await served(stream, app)
+        await until(lambda agent=agent: agent.started == 2, 10, "both records to be delivered")
+        begun = time.monotonic()
+        assert not await stream.drain(0.2)
+        assert time.monotonic() - begun < 5
+
+
+@pytest.mark.embedded
+async def test_another_partition_count_is_refused_with_the_command_that_mends_it(embedded: Broker) -> None:
+    await make(embedded, "in", partitions=3)
+    stream = await connect(embedded)
+    with pytest.raises(HouseError, match=r"needs 2 partitions: .*in has 3") as caught:
+        await stream.add(
+            AppSpec(embedded.topic("app"), (Tally(embedded.topic("in")),), PARTITIONS, embedded.topic("table"), Codec())
+        )
+    assert "stream-orchestrator topics apply" in caught.value.hint
+
+
+@pytest.mark.embedded
+async def test_what_an_agent_raises_ends_the_process_with_the_record_unacked(embedded: Broker) -> None:
+    class Broken(Chunks):
+        def receive(self, _record: Record, _part: Partition) -> Awaitable[None]:
+            raise ZeroDivisionError("bug")
+
+    await make(embedded, "in")
+    await send(embedded, "in", ["a1"])
+    stream = await connect(embedded)
+    app = await stream.add(AppSpec(embedded.topic("app"), (Broken(embedded.topic("in")),), PARTITIONS))
+    fault = await asyncio.wait_for(stream.crashed(), 20)
+    assert isinstance(fault, ZeroDivisionError)
+    assert app.statistics().open_slots == 1
+    assert app.committable() == {}
+
+
+@pytest.mark.embedded
+async def test_a_row_that_cannot_be_read_halts_its_partition_and_nothing_of_it_is_served(embedded: Broker) -> None:
+    class Strict(Codec):
+        def decode(self, data: bytes) -> Any:
+            raise ValueError("no row of ours")
+
+    await make(embedded, "in", "table")
+    await life_of_one(embedded, Codec(), ["a1"])
+    agent = Tally(embedded.topic("in"))
+    stream = await connect(embedded)
+    app = await stream.add(AppSpec(embedded.topic("app"), (agent,), PARTITIONS, embedded.topic("table"), Strict()))
+    await until(lambda: bool(app.statistics().halted), 20, "the partition to be halted")
+    await until(lambda: not app.statistics().recovering, 20, "the other to be recovered")
+    await send(embedded, "in", ["a2"])
+    await until(lambda: app.statistics().lag == 1, 10, "the record to be seen waiting")
+    assert not app.ready.is_set()
+    assert agent.seen == []
+
+
+async def life_of_one(broker: Broker, codec: Codec, values: list[str]) -> None:
+    agent = Tally(broker.topic("in"))
+    stream = await connect(broker)
+    app = await stream.add(AppSpec(broker.topic("app"), (agent,), PARTITIONS, broker.topic("table"), codec))
+    await served(stream, app)
+    await send(broker, "in", values)
+    await until(lambda: len(agent.seen) == len(values) and not app.statistics().open_slots, 20, "them to be seen")
+    assert await stream.drain(10)
+
+
+@pytest.mark.embedded
+async def test_two_apps_of_one_process_do_not_wait_for_each_other(embedded: Broker) -> None:
+    await make(embedded, "slow", "in", "table")
+    await send(embedded, "slow", ["a1"])
+    stream = await connect(embedded)
+    slow, quick = Chunks(embedded.topic("slow")), Tally(embedded.topic("in"))
+    await stream.add(AppSpec(embedded.topic("app1"), (slow,), PARTITIONS))
+    app = await stream.add(AppSpec(embedded.topic("app2"), (quick,), PARTITIONS, embedded.topic("table"), Codec()))
+    await served(stream, app)
+    await until(lambda: slow.started == 1, 20, "the slow one to be busy")
+    await send(embedded, "in", ["b1", "b2"])
+    await until(lambda: quick.seen == ["b1", "b2"], 20, "the quick one to be done")
