@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from stream_orchestrator.errors import MissingError
 from stream_orchestrator.streaming.client import administering
@@ -207,13 +207,24 @@ async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str
     """Value and source of every setting of every topic."""
     if not names:
         return {}
-    asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     found: dict[str, dict[str, tuple[str, int]]] = {}
-    for response in await admin.describe_configs(asked):
-        for code, message, _, name, entries in response.resources:
-            _check(code, message, about=name)
-            found[name] = {entry[0]: (entry[1] or "", entry[3]) for entry in entries}
+    for code, message, _, name, entries in await _described(admin, names):
+        _check(code, message, about=name)
+        found[name] = {entry[0]: (entry[1] or "", entry[3]) for entry in entries}
     return found
+
+
+async def _described(admin: AIOKafkaAdminClient, names: Sequence[str]) -> list[Any]:
+    """The answers for every topic. A broker that has not heard yet of a new one, which another has described, is asked
+    again: two workers that start at once meet that."""
+    asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    give_up = asyncio.get_running_loop().time() + LEADERS_WITHIN
+    while True:
+        answers = [one for response in await admin.describe_configs(asked) for one in response.resources]
+        behind = any(one[0] == UnknownTopicOrPartitionError.errno for one in answers)
+        if not behind or asyncio.get_running_loop().time() > give_up:
+            return answers
+        await asyncio.sleep(0.05)
 
 
 async def _create(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec], *, profile: Profile) -> None:
