@@ -11,6 +11,7 @@ from stream_orchestrator.errors import RunError
 from stream_orchestrator.kernel.effects import Answer, CallRequest, ScriptDone
 from stream_orchestrator.kernel.kinds import Ask, Attempt, Fault, Step, Value
 from stream_orchestrator.plan import templates
+from stream_orchestrator.plan.models import current
 from stream_orchestrator.tasks.scripts import run_script, script_ended
 
 PARAMS = ("max_tokens", "temperature", "top_p", "stop", "presence_penalty", "frequency_penalty", "seed")
@@ -69,7 +70,7 @@ def _request(attempt: Attempt) -> CallRequest:
         raise RunError(f"`model` must be a name, and is {model!r}")
     given = {name: templates.render(options[name], scope) for name in PARAMS if options.get(name) is not None}
     return CallRequest(
-        model=model,
+        model=current(model),
         messages=tuple(messages),
         params=given,
         output_schema=options.get("output_schema"),

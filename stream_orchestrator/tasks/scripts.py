@@ -7,6 +7,7 @@ from typing import Any
 from stream_orchestrator.kernel.effects import CallRequest, RunScript, ScriptDone
 from stream_orchestrator.kernel.kinds import Ask, Attempt, Fault, Step, Value
 from stream_orchestrator.kernel.scope import outputs_of
+from stream_orchestrator.plan.models import current
 from stream_orchestrator.plan.scripts import Script
 from stream_orchestrator.plan.templates import SKIPPED
 
@@ -19,7 +20,7 @@ def run_script(attempt: Attempt, *, journal: bool = False) -> RunScript:
     script = Script.parse(options["script"])
     prepared = script.prepare(attempt.scope)
     outputs = outputs_of(attempt.row)
-    bound = {**attempt.scope, **outputs}
+    bound = {**attempt.scope, **outputs, "tasks": outputs}
     return RunScript(
         source=prepared.source,
         digest=prepared.digest,
@@ -69,7 +70,7 @@ def script_ended(attempt: Attempt, done: ScriptDone) -> Step:
 def _request(attempt: Attempt, asked: dict[str, Any]) -> CallRequest:
     options = attempt.variant.options
     return CallRequest(
-        model=asked.get("model") or options.get("model") or "",
+        model=current(asked.get("model") or options.get("model") or ""),
         messages=({"role": "user", "content": asked["text"]},),
         params=dict(asked.get("params") or {}),
         deadline=attempt.deadline,
