@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from stream_orchestrator.cli.listing import PROGRAM
 
@@ -13,20 +14,42 @@ WIDTH = 100
 _CONTEXT = {"help_option_names": ["--help", "-h"], "max_content_width": WIDTH}
 
 
+class _Command(TyperCommand):
+    """A command whose help option speaks like the others."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """The option, in our words."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.help = "Show this help"
+        return option
+
+
+class _Group(TyperGroup):
+    """The same of a group."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """The option, in our words."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.help = "Show this help"
+        return option
+
+
 def command(function: Callable[..., int], *examples: str) -> typer.Typer:
     """An application of one command. Its docstring is its help, and it returns the exit code."""
     app = _app()
-    app.command(epilog=_epilog(examples), context_settings=_CONTEXT)(function)
+    app.command(cls=_Command, epilog=_epilog(examples), context_settings=_CONTEXT)(function)
     return app
 
 
 def group(summary: str, members: Mapping[str, tuple[Callable[..., int], Sequence[str]]]) -> typer.Typer:
     """An application of several commands: name → (function, examples)."""
-    app = _app(help=summary, no_args_is_help=False, context_settings=_CONTEXT)
+    app = _app(cls=_Group, help=summary, no_args_is_help=False, context_settings=_CONTEXT)
     # With a callback a group of one stays a group.
     app.callback()(lambda: None)
     for name, (function, examples) in members.items():
-        app.command(name, epilog=_epilog(examples), context_settings=_CONTEXT)(function)
+        app.command(name, cls=_Command, epilog=_epilog(examples), context_settings=_CONTEXT)(function)
     app.info.epilog = _epilog([examples[0] for _, examples in members.values()])
     return app
 

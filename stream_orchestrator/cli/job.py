@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -23,6 +22,7 @@ from stream_orchestrator.cli import voice
 from stream_orchestrator.cli.background import BackgroundWorker
 from stream_orchestrator.cli.broker import address_of, any_broker
 from stream_orchestrator.cli.events import Event, read_events
+from stream_orchestrator.cli.interrupts import terminated_as_interrupted
 from stream_orchestrator.cli.progress import Progress
 from stream_orchestrator.cli.sending import send_events
 from stream_orchestrator.cli.sources import absolute, read_plan, refuse_incomplete
@@ -69,14 +69,12 @@ class Job:
 
 async def run_job(job: Job) -> int:
     """All of it; the exit code."""
-    # SIGTERM is Ctrl-C: what runs is told to stop, and is waited for.
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
     if job.as_json and job.output == STDOUT:
         raise UsageError("--json and --output - both want stdout", hint="give --output a file")
     events = read_events(job.events, key_field=job.key_field, run_id_field=job.run_id_field)
     plan, prefix = read_plan(job.file, job.functions), prefix_of(job.prefix, os.environ)
     refuse_incomplete([plan], job.functions, offline=job.offline)
-    with _output(job.output) as write:
+    with _output(job.output) as write, terminated_as_interrupted():
         async with any_broker(job.broker) as settings:
             tally, seconds = await _served(job, settings, prefix, plan, events, write)
     return _report(job, tally, seconds)

@@ -11,8 +11,10 @@ from stream_orchestrator.spec.quantities import BadQuantity
 from stream_orchestrator.spec.quantities import duration as parse_duration
 
 
-def seconds(text: str) -> float:
-    """`30`, `30s`, `2m`, `1 hour`: seconds."""
+def seconds(text: str | float) -> float:
+    """`30`, `30s`, `2m`, `1 hour`: seconds. Typer hands over defaults too, which are seconds already."""
+    if not isinstance(text, str):
+        return text
     try:
         found = parse_duration(float(text) if text.replace(".", "", 1).isdecimal() else text)
     except BadQuantity as wrong:
@@ -29,7 +31,7 @@ def address(text: str) -> tuple[str, int]:
 
 
 Paths = Annotated[
-    list[Path], typer.Argument(metavar="PATH...", help="Files and folders with pipelines", show_default=False)
+    list[Path], typer.Argument(metavar="PATH", help="Files and folders with pipelines", show_default=False)
 ]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A pipeline document", show_default=False)]
 Pipeline = Annotated[str, typer.Argument(metavar="PIPELINE", help="A pipeline's name, or its file", show_default=False)]

@@ -9,7 +9,7 @@ import typer
 
 from stream_orchestrator.cli import voice
 from stream_orchestrator.cli.building import command
-from stream_orchestrator.cli.options import File
+from stream_orchestrator.cli.options import File, Functions
 
 
 class Format(StrEnum):
@@ -25,6 +25,7 @@ def graph(
     style: Annotated[
         Format, typer.Option("--format", help="For a terminal, for Mermaid, or for Graphviz")
     ] = Format.TERMINAL,
+    functions: Functions = [],  # noqa: B006  # Typer copies it
 ) -> int:
     """Draw the graph of a pipeline
 
@@ -33,7 +34,7 @@ def graph(
     from stream_orchestrator.cli.sources import read_plan
     from stream_orchestrator.plan import draw
 
-    plan = read_plan(file)
+    plan = read_plan(file, functions)
     drawing = {Format.TERMINAL: draw.terminal, Format.MERMAID: draw.mermaid, Format.DOT: draw.dot}[style]
     voice.show(voice.printable(drawing(plan)))
     return 0

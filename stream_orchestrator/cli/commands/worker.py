@@ -17,13 +17,19 @@ LONGEST_CALL = 300.0  # no call has a longer deadline
 Drain = Annotated[
     float,
     typer.Option(
-        metavar="TIME", parser=seconds, help="How long tasks may take to end when told to stop", show_default="30s"
+        metavar="TIME",
+        parser=seconds,
+        help="How long tasks may take to end when told to stop  [default: 30s]",
+        show_default=False,
     ),
 ]
 DrainCalls = Annotated[
     float,
     typer.Option(
-        metavar="TIME", parser=seconds, help="How long calls to models may, at most 300s", show_default="300s"
+        metavar="TIME",
+        parser=seconds,
+        help="How long calls to models may, at most 300s  [default: 300s]",
+        show_default=False,
     ),
 ]
 InstanceId = Annotated[
