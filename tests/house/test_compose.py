@@ -132,12 +132,13 @@ class Worker:
         words = [replaced.get(word, word) for word in command_of(service)]
         environment = {key: replaced.get(value, value) for key, value in environment_of(service).items()}
         self.check = [word.replace("8080", str(self.port)) for word in service["healthcheck"]["test"][1:]]
-        self.process = subprocess.Popen(
-            [COMMAND, *words],
-            env={"PATH": os.environ["PATH"], "HOME": str(folder), **environment},
-            stdout=self.log.open("wb"),
-            stderr=subprocess.STDOUT,
-        )
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [COMMAND, *words],
+                env={"PATH": os.environ["PATH"], "HOME": str(folder), **environment},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
 
     def answers(self, path: str) -> bool:
         try:
