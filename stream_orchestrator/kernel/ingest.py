@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import Future
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -32,6 +32,7 @@ from stream_orchestrator.plan.model import Plan
 from stream_orchestrator.spec.inputs import InputRules, InvalidInput
 
 Work = Coroutine[Any, Any, None]
+EndOf = Callable[[str, int], Awaitable[int]]
 POSITION_HEADER, STAMP_HEADER = "so-position", "so-timestamp"
 MAX_PAYLOAD = 15 * 1024 * 1024  # a run's row holds its input beside its result: both must fit a 16 MB record
 VERSIONS_KEY = b"v"
@@ -119,7 +120,9 @@ class Ingest:
     versions: Versions
     watch: Watch = field(default_factory=Blind)
     horizon_seconds: float = 7 * 86_400.0
+    end_of: EndOf
     input_contiguous: bool = False
+    _untouched_from: dict[int, int] = field(default_factory=dict)
     _writing: dict[tuple[int, bytes], Future[Any]] = field(default_factory=dict)
 
     def doors(self) -> tuple[Door, Door]:
@@ -146,7 +149,7 @@ class Ingest:
         known: KnownId | None = part.get(key)
         payload = ids.digest(identity.payload).hex()
         if known is None:
-            version = self._version(record, part)
+            version = self.versions.active()
             known = KnownId(
                 payload=payload,
                 version=version.id,
@@ -158,11 +161,19 @@ class Ingest:
             return self._admit(identity, bare, part, version=version, position=position, stamp=stamp)
         pinned = self.versions.get(known.version)
         if known.payload != payload:
-            return self._conflict(identity, bare, part, pinned or self.versions.active(), known=known, position=position)
+            return self._conflict(
+                identity, bare, part, pinned or self.versions.active(), known=known, position=position
+            )
         if pinned is None:
             error = results.ended("unknown_version", "UnknownVersion", f"version {known.version} is no longer deployed")
-            return self._reject(identity, bare, part, self.versions.active(), error=error, position=position, stamp=known.stamp)
+            return self._reject(
+                identity, bare, part, self.versions.active(), error=error, position=position, stamp=known.stamp
+            )
         return self._admit(identity, bare, part, version=pinned, position=known.position, stamp=known.stamp)
+
+    async def on_recovered(self, part: Part) -> None:
+        """A partition of the input is ours: remember where its records end that an earlier owner may have admitted."""
+        self._untouched_from[part.number] = await self.end_of(self.input, part.number)
 
     def on_due(self, part: Part, key: bytes) -> Work | None:
         """An id has passed its horizon."""
@@ -185,19 +196,20 @@ class Ingest:
         )
 
     def _version(self, record: Arrived, part: Part) -> Version:
-        """The version a record begins with. A switch is in memory at once, and durable before it is used (`_durable`)."""
-        key = VERSIONS_KEY + record.topic.encode()
+        """The version a record without an id begins with. It goes over to a new one only past every record that may have
+        been admitted before, by us or by an earlier owner: such a record begins with the same version again.
+        """
         active = self.versions.active()
-        switches: Switches | None = part.get(key)
+        switches: Switches | None = part.get(VERSIONS_KEY)
         if switches is None:
-            self._remember(part, key, Switches(((record.offset, active.id),)))
+            self._remember(part, VERSIONS_KEY, Switches(((record.offset, active.id),)))
             return active
-        pinned = switches.at(record.offset)
-        newest = switches.entries[-1]
-        if newest[1] != active.id and record.offset > newest[0] and pinned == newest[1]:
-            self._remember(part, key, Switches((*switches.entries, (record.offset, active.id))[-KEPT_SWITCHES:]))
+        untouched = record.offset >= self._untouched_from.get(part.number, 0)
+        self._untouched_from[part.number] = max(self._untouched_from.get(part.number, 0), record.offset + 1)
+        if untouched and switches.entries[-1][1] != active.id:
+            self._remember(part, VERSIONS_KEY, Switches((*switches.entries, (record.offset, active.id))[-KEPT_SWITCHES:]))
             return active
-        return self.versions.get(pinned) or active
+        return self.versions.get(switches.at(record.offset)) or active
 
     def _remember(self, part: Part, key: bytes, row: KnownId | Switches) -> None:
         """Set a row and begin to write it; who relies on it waits in `_durable`, so that a crash cannot decide anew."""
@@ -223,7 +235,7 @@ class Ingest:
     ) -> None:
         error = _unfit(identity, version.rules)
         run = _row(identity, record, version.plan, position=position, stamp=stamp)
-        await self._durable(part, ids.run_key(identity.run_id), VERSIONS_KEY + record.topic.encode())
+        await self._durable(part, ids.run_key(identity.run_id), VERSIONS_KEY)
         if error is not None:
             await self._reject(identity, record, part, version, error=error, position=position, stamp=stamp)
             return
@@ -396,9 +408,7 @@ class Bare:
 
 def _without_origin(record: Arrived) -> Bare:
     kept = tuple(item for item in record.headers if item[0] not in {POSITION_HEADER, STAMP_HEADER})
-    return Bare(
-        record.topic, record.partition, record.offset, record.timestamp_ms, record.key, record.value, kept
-    )
+    return Bare(record.topic, record.partition, record.offset, record.timestamp_ms, record.key, record.value, kept)
 
 
 def _letter(part: Part, topic: str, record: Arrived, headers: Headers) -> Any:

@@ -202,6 +202,12 @@ class Reader:
                 self._consumer.pause(part)
         return record_of(raw) if raw.offset == offset else None
 
+    async def end(self, topic: str, partition: int) -> int:
+        """The offset that the next record of that partition will have (on the embedded broker it may be too low)."""
+        part = TopicPartition(topic, partition)
+        with translated(self._settings.bootstrap):
+            return int((await self._bounds([part]))[1][part])
+
     async def _read_to(self, ends: dict[TopicPartition, int]) -> list[Record]:
         records: list[Record] = []
         behind = set(ends)

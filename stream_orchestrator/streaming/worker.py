@@ -33,11 +33,11 @@ from stream_orchestrator.plan.model import RESULT, START, Plan
 from stream_orchestrator.spec.inputs import InputRules
 from stream_orchestrator.streaming.client import Outgoing, partitions_of, produce
 from stream_orchestrator.streaming.core.app import App
-from stream_orchestrator.streaming.core.model import AppSpec
+from stream_orchestrator.streaming.core.model import AppSpec, nothing
 from stream_orchestrator.streaming.core.stream import Stream
 from stream_orchestrator.streaming.deployments import Deployment, Deployments
 from stream_orchestrator.streaming.history import in_flight
-from stream_orchestrator.streaming.lookup import ResultLookup
+from stream_orchestrator.streaming.lookup import Lookup
 from stream_orchestrator.streaming.provisioning import Profile, apply
 from stream_orchestrator.streaming.settings import StreamSettings
 from stream_orchestrator.streaming.topic_kinds import TopicSpec, topic_spec
@@ -88,7 +88,7 @@ class Worker:
         self._watch = watch or Blind()
         self._stream = Stream(settings.stream, watch=self._watch, clock=clock)
         self._deployments = Deployments(settings.stream, settings.prefix)
-        self._lookup = ResultLookup(settings.stream)
+        self._lookup = Lookup(settings.stream)
         self._calls = CallService(call_settings(offline=settings.offline))
         self._pools: dict[tuple[str, ...], ScriptPool] = {}
         self._call_apps: list[App] = []
@@ -262,6 +262,7 @@ class Worker:
             audit=names.audit_topic(prefix),
             ingest_partitions=counts[ingest_topic],
             versions=_VersionsOf(self._deployments, slug),
+            end_of=self._lookup.end,
             watch=self._watch,
         )
         return [
@@ -272,6 +273,7 @@ class Worker:
                 table=f"{door.topic}.table",
                 codec=ingest.Codec(),
                 on_due=doors.on_due,
+                on_recovered=doors.on_recovered if door.topic == input_topic else nothing,
             )
             for door in doors.doors()
         ]
