@@ -19,7 +19,6 @@ from stream_orchestrator.trust.child.wire import pack
 from stream_orchestrator.trust.pool import ScriptPool
 from stream_orchestrator.trust.process import Hello, ProcessLost, SandboxProcess
 
-
 HELLO = Hello(functions=(), host_functions=(), fingerprint_key=b"", max_runs=10)
 
 
