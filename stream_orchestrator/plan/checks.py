@@ -102,11 +102,11 @@ def _template_name(sketch: Sketch, text: Text, name: str, own: str | None) -> It
     elif name in (sketch.inputs or ()):
         return
     elif sketch.declared or name in RESERVED:
-        near = nearest(name, {*(sketch.inputs or ()), *sketch.names, *text.local, *IN_TEMPLATES})
+        near = nearest(name, {*(sketch.inputs or ()), *sketch.names, *text.local, *IN_TEMPLATES} - {own})
         hint = f"did you mean `{near}`?" if near else "add it to `input_variables`, or name a task"
         yield _at(sketch, text, name, "unknown-name", f"`{name}` is neither an input variable nor a task", hint)
     else:
-        near = nearest(name, sketch.names, cutoff=_SURE)
+        near = nearest(name, sketch.names.keys() - {own}, cutoff=_SURE)
         if near:
             message = f"`{name}` is taken for a key of the payload, and looks like the task `{near}`"
             hint = "declare `input_variables` to be sure"
@@ -123,7 +123,7 @@ def _task_name(sketch: Sketch, text: Text, name: str, own: str | None) -> Iterat
         hint = f"read `{_fallbacks(sketch)[name]}`: its output goes by that name, whoever answered"
         yield _at(sketch, text, name, "fallback-output", f"`{name}` is a fallback", hint)
     else:
-        near = nearest(name, sketch.names)
+        near = nearest(name, sketch.names.keys() - {own})
         hint = f"did you mean `{near}`?" if near else f"the tasks are: {', '.join(sketch.names)}"
         yield _at(sketch, text, name, "unknown-task", f"there is no task `{name}`", hint)
 

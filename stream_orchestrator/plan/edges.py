@@ -72,7 +72,7 @@ def _depends_on(sketch: Sketch, task: Draft) -> Iterator[Problem]:
         elif name in owners:
             message, hint = f"`{name}` is a fallback", f"depend on `{owners[name]}`"
         else:
-            near = nearest(name, sketch.names)
+            near = nearest(name, sketch.names.keys() - {task.name})
             message = f"there is no task `{name}`"
             hint = f"did you mean `{near}`?" if near else f"the tasks are: {', '.join(sketch.names)}"
         yield sketch.located.problem("unknown-task", message, path=path, hint=hint)
