@@ -14,6 +14,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from support.broker import Broker
+from support.kafka import KafkaCluster
 from support.processes import Worker, until
 
 from stream_orchestrator.streaming.core.changelog import Replay, put
@@ -240,3 +241,29 @@ async def append_as_zombie(settings: StreamSettings, topic: str, rows: dict[byte
             entry = put(row, -1, b'{"ids": ["zombie"]}')
             await producer.send_and_wait(topic, entry.value, key=entry.key, partition=number)
     await producer.stop()
+
+
+@pytest.mark.slow
+async def test_a_broker_that_goes_away_kills_nobody(make_kafka: Callable[..., KafkaCluster]) -> None:
+    cluster = make_kafka()
+    await cluster.start()
+    broker = Broker(cluster.settings, "away.", cluster)
+    await make_topics(broker)
+    workers = [Worker(broker.settings, broker.prefix, partitions=PARTITIONS, name=name) for name in ("w0", "w1")]
+    try:
+        load, reader = Load(broker, 900, 150), Reader(broker)
+        reading = asyncio.create_task(reader.run())
+        await until(lambda: all(w.assigned for w in workers), 20, "both workers to serve")
+        loading = asyncio.create_task(load.run())
+        await asyncio.sleep(1.5)
+        await cluster.kill()
+        await asyncio.sleep(13)  # longer than a session
+        await cluster.restart()
+        await loading
+        await verdict(broker, load, reader, within=40)
+        assert [w.last("crashed") for w in workers] == [None, None]
+        assert all(w.running for w in workers)
+        reading.cancel()
+    finally:
+        for worker in workers:
+            worker.close()

@@ -7,15 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from aiokafka.errors import MessageSizeTooLargeError
 
-from stream_orchestrator.errors import HouseError
+from stream_orchestrator.errors import HouseError, RunError
 from stream_orchestrator.streaming.core.changelog import Inheritance
 from stream_orchestrator.streaming.core.fence import Fence
 from stream_orchestrator.streaming.core.model import PartitionLost
 from stream_orchestrator.streaming.core.outlet import Outlet
 from stream_orchestrator.streaming.core.partition import Partition, State
+from stream_orchestrator.streaming.core.producer import Producer
 from stream_orchestrator.streaming.core.room import Room
 from stream_orchestrator.streaming.core.table import Table
+from stream_orchestrator.streaming.settings import StreamSettings
 
 
 class Codec:
@@ -53,6 +56,9 @@ class PatientProducer:
         self.taken.append((topic, value))
         self._futures.append(asyncio.get_running_loop().create_future())
         return self._futures[-1]
+
+    def ours(self, fault: BaseException) -> BaseException:
+        return Producer(StreamSettings(bootstrap="broker:1")).ours(fault)
 
     def acknowledge(self) -> None:
         for offset, future in enumerate(self._futures):
@@ -281,3 +287,24 @@ async def test_an_app_without_a_table_says_so() -> None:
 
 async def test_the_clock_is_the_apps(world: World) -> None:
     assert world.part.now() == 7.0
+
+
+async def test_a_record_that_is_too_large_is_its_works_own_problem(world: World) -> None:
+    told: list[str] = []
+
+    async def work() -> None:
+        try:
+            await world.publish(b"huge")
+        except RunError:
+            told.append("too large")
+            await world.publish(b"dead letter")
+
+    world.part.run(work(), lambda: told.append("finished"))
+    await turn()
+    world.producer.refuse(MessageSizeTooLargeError())
+    await turn()
+    world.producer.acknowledge()
+    await turn()
+    assert told == ["too large", "finished"]
+    assert world.faults == []
+    await world.outlet.flushed()

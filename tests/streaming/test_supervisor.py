@@ -173,3 +173,15 @@ def test_the_childs_id_is_the_one_that_was_given() -> None:
 
 def test_a_broker_that_refuses_connections_is_unreachable(unused_tcp_port: int) -> None:
     assert not broker_reachable(StreamSettings(bootstrap=f"127.0.0.1:{unused_tcp_port}"))
+
+
+def test_a_worker_that_served_waits_for_a_broker_that_is_away_when_it_starts_again(tmp_path: Path) -> None:
+    code = """
+import os, sys
+lives = len(open(sys.argv[1]).read()) if os.path.exists(sys.argv[1]) else 0
+open(sys.argv[1], "a").write("x")
+sys.exit([7, 3, 3, 0][lives])
+"""
+    supervisor = Supervisor(python(code, tmp_path / "lives"), patience=QUICK, reachable=lambda: False)
+    assert supervisor.run() == 0
+    assert (tmp_path / "lives").read_text() == "xxxx"

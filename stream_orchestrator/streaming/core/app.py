@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
@@ -72,6 +73,7 @@ class App:
         self._forgotten_at = float("-inf")
         self._tasks: set[asyncio.Task[None]] = set()
         self._counted: Counter[str] = Counter()
+        self._nonce = uuid.uuid4().hex
         self._loop = asyncio.get_running_loop()
         self._faust = make_app(self, spec, settings, member=self._member())
 
@@ -131,7 +133,7 @@ class App:
 
     def _member(self) -> str:
         topics = hashlib.sha256("\n".join(self.spec.topics).encode()).hexdigest()[:8]
-        stem = self._settings.instance_id or hex(id(self))[2:]
+        stem = self._settings.instance_id or self._nonce
         return f"{stem}-{topics}"
 
     def consumer_settings(self) -> dict[str, Any]:
@@ -160,6 +162,7 @@ class App:
         deadline = time.monotonic() + REVOKE_BUDGET
         self._turn += 1
         self._counted["rebalances"] += 1
+        self._watch.count("stream_rebalances", app=self.spec.id)
         self._accepting = False
         self.ready.clear()
         if lost and self._seats:  # on the first join nobody knows us, and that is no news
@@ -246,7 +249,12 @@ class App:
         elif seat.part.state is State.FROZEN:
             seat.thaw()
         elif seat.part.state is State.RECOVERING and not self._draining:
-            seat.recover(self.spec, self._settings, served=self._look_ready)
+            begun = time.monotonic()
+            seat.recover(self.spec, self._settings, served=lambda: self._served(begun))
+
+    def _served(self, begun: float) -> None:
+        self._watch.observe("stream_recovery_seconds", time.monotonic() - begun, app=self.spec.id)
+        self._look_ready()
 
     def _new_seat(self, number: int, member: str) -> Seat:
         part = Partition(

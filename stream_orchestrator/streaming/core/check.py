@@ -8,6 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from stream_orchestrator.errors import HouseError
 from stream_orchestrator.streaming.core.model import APPLY_HINT, AppSpec
+from stream_orchestrator.streaming.faults import translated
 from stream_orchestrator.streaming.settings import StreamSettings
 
 TRIES = 10  # a topic that was made a moment ago may not be in this broker's metadata yet
@@ -20,19 +21,25 @@ async def check_topics(settings: StreamSettings, spec: AppSpec) -> None:
     Rows live where the records are, so one count that differs would scatter a run over two partitions.
     """
     wanted = (*spec.topics, spec.table) if spec.table is not None else spec.topics
+    with translated(settings.bootstrap):
+        counts = await _known_counts(settings, wanted)
+    wrong = [f"{topic} has {count or 'none'}" for topic, count in counts.items() if count != spec.partitions]
+    if wrong:
+        raise HouseError(f"{spec.id} needs {spec.partitions} partitions: {', '.join(wrong)}", hint=APPLY_HINT)
+
+
+async def _known_counts(settings: StreamSettings, topics: tuple[str, ...]) -> dict[str, int]:
     admin = AIOKafkaAdminClient(**settings.connection())
     await admin.start()
     try:
-        for left in range(TRIES, 0, -1):
-            counts = await _counts(admin, wanted)
-            if all(counts.values()) or left == 1:
+        for _ in range(TRIES):
+            counts = await _counts(admin, topics)
+            if all(counts.values()):
                 break
             await asyncio.sleep(PAUSE)
     finally:
         await admin.close()
-    wrong = [f"{topic} has {count or 'none'}" for topic, count in counts.items() if count != spec.partitions]
-    if wrong:
-        raise HouseError(f"{spec.id} needs {spec.partitions} partitions: {', '.join(wrong)}", hint=APPLY_HINT)
+    return counts
 
 
 async def _counts(admin: AIOKafkaAdminClient, topics: tuple[str, ...]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import AsyncIterator
 from typing import Any, Protocol, cast
@@ -95,7 +96,7 @@ def make_app(house: Landlord, spec: AppSpec, settings: StreamSettings, *, member
         broker_session_timeout=settings.session_timeout,
         broker_heartbeat_interval=settings.heartbeat,
         # Constant for a member: Faust asserts that an assignment carries the address it was asked with.
-        canonical_url=f"http://{member}",
+        canonical_url=f"http://{hashlib.sha256(member.encode()).hexdigest()[:16]}",
         PartitionAssignor=EvenAssignor,
         TableManager=Seats,
         agent_supervisor=CrashingSupervisor,

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from stream_orchestrator.errors import RunError
 from stream_orchestrator.streaming.core.fence import Fence
 from stream_orchestrator.streaming.core.model import PartitionLost, Published, mark_retrieved
 from stream_orchestrator.streaming.core.producer import Producer
@@ -52,7 +53,8 @@ class Outlet:
       * Records of one partition of ours to one partition of a topic keep the order in which they were posted.
       * Nothing of a frozen partition is sent, and no acknowledgement reaches it, before it is thawed.
       * Nothing is sent while the fence is closed. A letter of a lost partition ends in `PartitionLost`.
-      * A letter that the broker refuses goes to `fail`: the process ends with its slot unfinished.
+      * A letter that the broker refuses for its own sake (too large) raises a `RunError` where it is waited for; any
+        other refusal goes to `fail` as well: the process ends with its slot unfinished.
     """
 
     def __init__(self, producer: Producer, fence: Fence, fail: Callable[[BaseException], None]) -> None:
@@ -111,10 +113,15 @@ class Outlet:
                 self._settle(letter, None)
                 return
         self._in_air.add()
-        future = await self._producer.append(
-            letter.topic, partition=letter.partition, key=letter.key, value=letter.value, headers=letter.headers
-        )
-        future.add_done_callback(lambda sent: self._sent(letter, sent))
+        try:
+            future = await self._producer.append(
+                letter.topic, partition=letter.partition, key=letter.key, value=letter.value, headers=letter.headers
+            )
+        except RunError as fault:
+            self._in_air.take()
+            self._refuse(letter, fault)
+        else:
+            future.add_done_callback(lambda sent: self._sent(letter, sent))
 
     def _sent(self, letter: Letter, sent: asyncio.Future[object]) -> None:
         self._in_air.take()
@@ -124,13 +131,20 @@ class Outlet:
         if fault is None:
             where = sent.result()
             self._settle(letter, Published(where.partition, where.offset))  # type: ignore[attr-defined]
-        elif letter.part.owned:
-            if not letter.done.done():
-                letter.done.set_exception(fault)
-                mark_retrieved(letter.done)
-            self._fail(fault)
-        else:
+        elif not letter.part.owned:
             self._settle(letter, None)
+        else:
+            ours = self._producer.ours(fault)
+            self._refuse(letter, ours)
+            if not isinstance(ours, RunError):
+                self._fail(ours)
+
+    def _refuse(self, letter: Letter, fault: BaseException) -> None:
+        """Tell the work why its record is not out; if it does not handle that, it ends the process unfinished."""
+        self._posted.take()
+        if not letter.done.done():
+            letter.done.set_exception(fault)
+            mark_retrieved(letter.done)
 
     def _settle(self, letter: Letter, published: Published | None) -> None:
         self._posted.take()

@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartiti
 
 from stream_orchestrator.errors import HouseError
 from stream_orchestrator.streaming.core.model import APPLY_HINT
+from stream_orchestrator.streaming.faults import translate, translated
 from stream_orchestrator.streaming.settings import StreamSettings
 
 FOREVER = 10 * 365 * 86400.0  # seconds; a batch waits for the broker to come back, however long that takes
@@ -31,7 +32,8 @@ class Producer:
         self._client = AIOKafkaProducer(**self._settings.producer())
         # aiokafka gives up on a batch after its request time-out; to us an unfinished slot is right and a crash is not.
         self._client._message_accumulator._batch_ttl = FOREVER
-        await self._client.start()
+        with translated(self._settings.bootstrap):
+            await self._client.start()
 
     async def stop(self, budget: float) -> None:
         """Close; what is not acknowledged within the budget is abandoned, unacked."""
@@ -65,6 +67,16 @@ class Producer:
                 if await client.client.force_metadata_update():
                     raise HouseError(f"topic {topic} does not exist", hint=APPLY_HINT) from fault
                 await asyncio.sleep(1.0)
+            except KafkaError as fault:
+                raise self.ours(fault) from fault
+
+    def ours(self, fault: BaseException) -> BaseException:
+        """The client library's error in our words, with the original as its cause."""
+        if not isinstance(fault, KafkaError):
+            return fault
+        ours = translate(fault, bootstrap=self._settings.bootstrap)
+        ours.__cause__ = fault
+        return ours
 
     async def flush(self) -> None:
         """Wait until all that is in batches is acknowledged."""

@@ -22,7 +22,8 @@ from stream_orchestrator.streaming.brokers.leash import dies_with, watch
 from stream_orchestrator.streaming.settings import StreamSettings
 
 INSTANCE_VARIABLE = "STREAM_ORCHESTRATOR_INSTANCE_ID"
-FINAL_CODES = frozenset({0, 2, 3})  # done; a document, the command line or the surroundings are wrong: no use in trying
+MISSING = 3
+FINAL_CODES = frozenset({0, 2, MISSING})  # done; a document, the command line or the surroundings are wrong
 GAVE_UP = 1
 PROBE_TIMEOUT = 1.0
 
@@ -68,6 +69,7 @@ class Supervisor:
         self._clock = clock
         self._child: subprocess.Popen[bytes] | None = None
         self._signals = 0
+        self._lives = 0
         self.stopped_by = 0  # the first signal that told us to stop
         self._exits: deque[float] = deque()
 
@@ -93,8 +95,9 @@ class Supervisor:
         while True:
             begun = self._clock()
             code = self._one_life()
-            if code in FINAL_CODES or self._signals:
+            if self._signals or self._is_final(code):
                 return _exit_code(code)
+            self._lives += 1
             if self._given_up():
                 self._say(
                     f"the worker died {self._patience.exits} times within {self._patience.within:.0f} s "
@@ -127,6 +130,12 @@ class Supervisor:
             if watcher is not None:
                 watcher.kill()
                 watcher.communicate()
+
+    def _is_final(self, code: int) -> bool:
+        # A worker that served and finds its broker away when it starts again waits for it: only a first one is wrong.
+        if code == MISSING and self._lives and not self._reachable():
+            return False
+        return code in FINAL_CODES
 
     def _given_up(self) -> bool:
         if not self._reachable():
