@@ -9,7 +9,8 @@ from itertools import pairwise
 from stream_orchestrator.calls.tokens import CHARACTERS_PER_TOKEN
 
 _WORD = re.compile(r"[^\W\d_]{3,}")
-_SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]*\s+|\n\s*\n|\n(?=\s*[-*•]\s)")
+# A full stop after a title ends nothing.
+_SENTENCE = re.compile(r"(?<=[.!?])(?<!\bMr\.)(?<!\bMrs\.)(?<!\bDr\.)(?<!\bSt\.)[\"')\]]*\s+|\n\s*\n|\n(?=\s*[-*•]\s)")
 
 
 def _lexicon(text: str) -> frozenset[str]:

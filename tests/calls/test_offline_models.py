@@ -85,6 +85,11 @@ def test_a_text_that_speaks_of_alternatives_offers_no_choice() -> None:
     assert ask("gpt-4o", prompt).text.startswith("[offline] ")
 
 
+def test_a_title_does_not_end_a_sentence_of_a_summary() -> None:
+    said = "Mr. Bennet and Mrs. Long met at Netherfield."
+    assert offline_text.sentences(f"{said} It rained.") == [said, "It rained."]
+
+
 def test_without_options_a_classification_is_a_sentiment() -> None:
     assert ask("offline/classify", "Great, I love it").text == "positive"
 
