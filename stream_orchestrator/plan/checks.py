@@ -18,6 +18,7 @@ PAYLOAD = "input_data"
 IN_TEMPLATES = frozenset({"inputs", "tasks", "run", "env", PAYLOAD})
 IN_SCRIPTS = IN_TEMPLATES | {"context", "logger", "process_with_llm"}
 _BUILTINS = frozenset(dir(builtins)) | {"__name__", "__file__"}
+_SINGLE = re.compile(r"(?<!\{)\{\s*(?P<name>[A-Za-z_]\w*)\s*(?:[|.\[][^{}\n]*?)?(?P<close>\}\}?)")
 _SURE = 0.75  # so alike that it can only be a slip
 
 
@@ -88,12 +89,25 @@ def _problems_of_text(sketch: Sketch, task: Draft | None, text: Text) -> Iterato
             yield from _task_name(sketch, text, key, own)
         if key is not None and holder == "inputs" and sketch.declared:
             yield from _variable(sketch, text, key)
+    if text.kind == "template":
+        yield from _single_braces(sketch, text)
     if text.script is not None:
         for name in sorted(text.script.task_outputs):
             yield from _task_name(sketch, text, name, own)
         for name in sorted(text.script.variables if sketch.declared else ()):
             yield from _variable(sketch, text, name)
         yield from _patterns(sketch, text)
+
+
+def _single_braces(sketch: Sketch, text: Text) -> Iterator[Problem]:
+    """`{ name }}` and `{name}` around a name that is known: text as it stands, and hardly meant so."""
+    for found in _SINGLE.finditer(str(text.source)):
+        name = found["name"]
+        if name in sketch.names or name in (sketch.inputs or ()):
+            half = found["close"] == "}}"
+            message = f"`{found[0]}` is text, not a template"
+            hint = f"write `{{{{ {name} }}}}` for the value"
+            yield _at(sketch, text, found[0], "single-braces", message, hint, warning=not half)
 
 
 def _template_name(sketch: Sketch, text: Text, name: str, own: str | None) -> Iterator[Problem]:

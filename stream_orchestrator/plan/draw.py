@@ -1,15 +1,17 @@
 """The graph of a plan, for people: in the terminal, as Mermaid, as DOT.
 
 Promises
-  * Every task is one row or node, every edge one line; nothing is left out, however the graph looks.
-  * The terminal's drawing needs no colour, and puts the tasks in the order in which they can run.
+  * Every task is one row or node, and every edge of a chart one line, however the graph looks.
+  * The terminal's drawing needs no colour, and puts the tasks in the order in which they can run. An edge that a longer
+    way implies is not drawn there (it would hide the others); `after` names them all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stream_orchestrator.plan.model import RESULT, START, Plan, TaskPlan
+from stream_orchestrator.plan import graph
+from stream_orchestrator.plan.model import START, Plan, TaskPlan
 
 # what a lane shows, by whether a line leaves it upwards, downwards, to the left, to the right
 _JOINTS = {
@@ -37,7 +39,7 @@ def terminal(plan: Plan) -> str:
     ● join             python_task   after left, right
     ```
     """
-    lanes = _Lanes()
+    lanes = _Lanes(_needed(plan))
     rows = [row for task in plan.tasks for row in lanes.rows(task)]
     width = max(len(drawn) + len(label) for drawn, label, _ in rows)
     kinds = max(len(task.kind) for task in plan.tasks)
@@ -88,7 +90,8 @@ def edges(plan: Plan) -> Iterator[tuple[str, str]]:
 class _Lanes:
     """Columns, each of which leads to a task or is free (None)."""
 
-    def __init__(self) -> None:
+    def __init__(self, needed: dict[str, list[str]]) -> None:
+        self.needed = needed
         self.targets: list[str | None] = []
 
     def rows(self, task: TaskPlan) -> Iterator[tuple[str, str, TaskPlan | None]]:
@@ -104,7 +107,7 @@ class _Lanes:
             self.targets.pop()
         cells = ["●" if column == own else "│" if target else " " for column, target in enumerate(self.targets)]
         yield f"{' '.join(cells)} ", " ".join(task.name.split()), task
-        waiting = [name for name in task.downstream if name != RESULT]
+        waiting = self.needed[task.name]
         self.targets[own] = waiting[0] if waiting else None
         opened = set()
         for name in waiting[1:]:
@@ -131,6 +134,14 @@ class _Lanes:
             drawn += _JOINTS.get((above, below, left, right), "╰" if above else "╭" if below else " ")
             drawn += "─" if right else " "
         return drawn.rstrip()
+
+
+def _needed(plan: Plan) -> dict[str, list[str]]:
+    """The edges down from each task that no longer way implies."""
+    upward = {task.name: frozenset(task.upstream) - {START} for task in plan.tasks}
+    above = {name: graph.ancestors(upward, name) for name in upward}
+    implied = {name: frozenset().union(*(above[source] for source in upward[name])) for name in upward}
+    return graph.downstream({name: upward[name] - implied[name] for name in upward})
 
 
 def _told(task: TaskPlan) -> str:

@@ -156,6 +156,7 @@ def test_a_called_name_is_a_helper_even_where_a_task_has_it_too():
         (python("a {{ text }}", "1"), "templated-name"),
         (python("a", "return b") + python("b", "return a"), "cycle"),
         (llm("a", "{{ text"), "bad-template"),
+        (llm("a", "say { text }} aloud"), "single-braces"),
         (llm("a", "{{ text | nofilter }}"), "bad-template"),
         (llm("a", "x", "condition: text >"), "bad-condition"),
         (python("a", "return ("), "bad-script"),
@@ -217,6 +218,11 @@ def test_without_declared_inputs_every_unknown_name_is_a_key_of_the_payload():
     plan = compiled(llm("a", "{{ anything }}") + python("b", "return something + {{ else_ }}"))
     assert plan.inputs == {}
     assert plan.helpers == ()
+
+
+def test_single_braces_around_a_known_name_are_a_warning_and_other_braces_are_text():
+    assert rules(llm("a", "say {text}"), INPUTS, severity="warning") == ["single-braces"]
+    assert rules(llm("a", 'answer as {"text": {"a": {other}}}'), INPUTS, severity="warning") == []
 
 
 def test_without_declared_inputs_a_name_that_is_almost_a_task_is_a_warning():

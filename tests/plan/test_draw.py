@@ -47,6 +47,15 @@ def test_a_fan_out_and_a_join_are_seen_at_a_glance():
     assert draw.terminal(plan) == FAN_OUT_AND_JOIN
 
 
+def test_an_edge_that_a_longer_way_implies_is_named_and_not_drawn():
+    plan = planned({"a": [], "b": ["a"], "c": ["a", "b"]})
+    assert draw.terminal(plan).split("\n") == [
+        "● a  python_task",
+        "● b  python_task  after a",
+        "● c  python_task  after a, b",
+    ]
+
+
 @given(graphs())
 def test_every_edge_can_be_followed_in_the_terminal_from_its_task_down_to_the_other(edges):
     rows = draw.terminal(planned(edges)).split("\n")
