@@ -22,8 +22,8 @@ from stream_orchestrator.calls.routing import service_of
 from stream_orchestrator.calls.rows import CallRow, Decision
 from stream_orchestrator.kernel import events, ids
 from stream_orchestrator.kernel.effects import Answer, CallRequest
-from stream_orchestrator.kernel.engine import internal_letter
 from stream_orchestrator.kernel.events import Reply, Undecodable
+from stream_orchestrator.kernel.inbox import internal_letter
 from stream_orchestrator.kernel.ports import Arrived, Part
 from stream_orchestrator.kernel.watch import Blind, SpanRecord, Watch
 from stream_orchestrator.kernel.wires import decode_call
@@ -45,8 +45,8 @@ class Codec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallAgent:
-    """One service's calls. `attempt(request, call_id)` asks once; `send(topic, partition, key, value)` publishes without
-    a partition of our own: the way out for an answer whose partition has moved.
+    """One service's calls. `attempt(request, call_id)` asks once; `send(topic, partition, key, value)` publishes
+    without a partition of our own: the way out for an answer whose partition has moved.
     """
 
     topic: str

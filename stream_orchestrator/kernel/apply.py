@@ -9,15 +9,16 @@ Promises
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from stream_orchestrator.errors import RunError
 from stream_orchestrator.kernel import ids
 from stream_orchestrator.kernel.effects import Answer, CallRequest, RunScript, ScriptDone
-from stream_orchestrator.kernel.events import Report, Token, TokenKind
+from stream_orchestrator.kernel.events import Reply, Report, Token, TokenKind
 from stream_orchestrator.kernel.kinds import Ask, Attempt, Fault, Step, TaskKind, Value
+from stream_orchestrator.kernel.limits import excerpt, misfit
 from stream_orchestrator.kernel.policies import Next, Park, Settle, after_fault
 from stream_orchestrator.kernel.rows import StepRow
 from stream_orchestrator.kernel.scope import Surroundings, of_step
@@ -46,7 +47,7 @@ class Transition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What follows from an event. With `first` the row is durable before the effects; `durable` rows are written always.
+    """What follows from an event. With `first` the row is durable before the effects; `durable` ones are always written.
 
     `tokens` go to `task.downstream`. `abort`: the run takes no new steps. `duplicate`: nothing happened.
     """
@@ -61,20 +62,28 @@ class Decision:
     duplicate: bool = False
     transitions: tuple[Transition, ...] = ()
 
+    def edges(self, task: TaskPlan) -> Iterator[tuple[str, Token]]:
+        """Where each token goes; nothing when there are none yet."""
+        return zip(task.downstream, self.tokens, strict=bool(self.tokens))
+
 
 @dataclass(frozen=True, slots=True)
 class Stepper:
-    """Applies events to the rows of one task in one run. Holds no state: made where it is needed."""
+    """Applies events to the rows of one task in one run. Holds no state: made where it is needed.
+
+    `reaches` says whether this version may ask a model's service: a name may be known only when a run computes it.
+    """
 
     task: TaskPlan
     around: Surroundings
     kinds: Mapping[str, TaskKind]
     now: float
+    reaches: Callable[[str], bool] = lambda model: True
 
     # --- events, in the order of a step's life -------------------------------------------------------------------
 
-    def on_token(self, row: StepRow | None, token: Token, position: str) -> Decision:
-        """An upstream task has ended."""
+    def on_token(self, row: StepRow | None, token: Token, position: str, *, size: int = 0) -> Decision:
+        """An upstream task has ended. `size` is that of the token's record."""
         row = row or StepRow(run_id=token.run_id, task=self.task.name)
         if token.source in row.tokens:
             again = row.positions[token.source] == position and row.at == position
@@ -85,23 +94,26 @@ class Stepper:
             positions={**row.positions, token.source: position},
             at=position,
             started_at=row.started_at or self.now,
+            size=row.size + size,
         )
-        if len(row.tokens) < len(self.task.upstream or (token.source,)):
+        if len(row.tokens) < len(self.task.upstream):
             return Decision(row=row)
         return self._ready(row)
 
-    def on_reply(self, row: StepRow | None, call_id: str, answer: Answer, position: str) -> Decision | None:
+    def on_reply(self, row: StepRow | None, reply: Reply, position: str, *, size: int = 0) -> Decision | None:
         """A call was answered. None: nobody here asked."""
         if row is None:
             return None
         if row.at == position:
             return self.emit(row)
-        if row.state != "calling" or row.call_id != call_id:
+        if row.state != "calling" or row.call_id != reply.call_id:
             return self._nothing(row)
+        answer = reply.answer
         row = replace(
             row,
             at=position,
             due=None,
+            size=row.size + size,
             usd=row.usd + answer.usd,
             input_tokens=row.input_tokens + answer.input_tokens,
             output_tokens=row.output_tokens + answer.output_tokens,
@@ -122,7 +134,9 @@ class Stepper:
         if row.state == "parked":
             return self._cancelled(row) if self.around.run.aborted_by else self._begin(row)
         if row.state == "calling":
-            return self._fault(row, Fault(type="Timeout", message="no answer came", passing=True, reason="timeout"))
+            # It may have been carried out all the same: whoever forbids to ask twice forbids it here too.
+            again = self.task.variants[row.variant].on_ambiguous != "fail"
+            return self._fault(row, Fault(type="Timeout", message="no answer came", passing=again, reason="timeout"))
         return self._nothing(row)
 
     def emit(self, row: StepRow) -> Decision:
@@ -165,30 +179,39 @@ class Stepper:
         return self._go(self._on_time(row), lambda kind, attempt: kind.begin(attempt))
 
     def _go(self, row: StepRow, step: Any) -> Decision:
-        attempt = self._attempt(row)
         try:
-            outcome: Step = step(self.kinds[attempt.variant.kind], attempt)
+            attempt = self._attempt(row)
+            return self._follow(row, step(self.kinds[attempt.variant.kind], attempt), attempt.deadline)
         except templates.SkippedReference:
             return self._end(row, "skipped", transition="skipped")
         except RunError as error:
-            outcome = _fatal(error)
-        return self._follow(row, outcome, attempt)
+            return self._fault(row, _fatal(error))
 
-    def _follow(self, row: StepRow, outcome: Step, attempt: Attempt) -> Decision:
+    def _follow(self, row: StepRow, outcome: Step, deadline: float) -> Decision:
         match outcome:
             case Value(value):
-                return self._end(row, "value", output=value)
+                fault = misfit(value)
+                return self._end(row, "value", output=value) if fault is None else self._fault(row, fault)
             case Fault():
                 return self._fault(row, outcome)
             case RunScript():
                 return Decision(row=replace(row, state="running", due=None), script=outcome, durable=False)
             case Ask(request, number):
-                call_id = ids.call_id(row.run_id, self.task.name, row.variant, row.attempt, number)
-                request = replace(request, deadline=min(request.deadline or attempt.deadline, attempt.deadline))
-                due = max(request.deadline, self.now) + CALL_GRACE
-                row = replace(row, state="calling", call_id=call_id, call_number=number, due=due)
-                called = Transition("called", row.attempts, {"model": request.model, "call_id": call_id})
-                return Decision(row=row, call=Call(call_id, request), transitions=(called,))
+                return self._ask(row, request, number, deadline=deadline)
+
+    def _ask(self, row: StepRow, request: CallRequest, number: int, *, deadline: float) -> Decision:
+        fault = misfit(asdict(request), "the request")
+        if fault is None and not self.reaches(request.model):
+            message = f"model {request.model!r} is answered by a service that this version was not deployed with"
+            fault = Fault(type="UnknownModel", message=message)
+        if fault is not None:
+            return self._fault(row, fault)
+        call_id = ids.call_id(row.run_id, self.task.name, row.variant, row.attempt, number)
+        request = replace(request, deadline=min(request.deadline or deadline, deadline))
+        due = max(request.deadline, self.now) + CALL_GRACE
+        row = replace(row, state="calling", call_id=call_id, call_number=number, due=due)
+        called = Transition("called", row.attempts, {"model": request.model, "call_id": call_id})
+        return Decision(row=row, call=Call(call_id, request), transitions=(called,))
 
     def _answered(self, row: StepRow, answer: Answer) -> Decision:
         if row.call_number:
@@ -200,8 +223,8 @@ class Stepper:
         return self._go(row, lambda kind, attempt: kind.answered(attempt, answer))
 
     def _fault(self, row: StepRow, fault: Fault) -> Decision:
-        told = Transition("failed", row.attempts, {"type": fault.type, "message": fault.message[:500]})
-        match after_fault(self.task, row, fault, self.now):
+        told = Transition("failed", row.attempts, {"type": fault.type, "message": excerpt(fault.message, 500)})
+        match after_fault(self.task, row, fault, now=self.now, deadline=self.around.run.deadline):
             case Park(until):
                 return Decision(row=replace(row, state="parked", due=until), transitions=(told,))
             case Next():
@@ -235,7 +258,13 @@ class Stepper:
         return self._end(row, "cancelled", transition="cancelled")
 
     def _end(
-        self, row: StepRow, kind: TokenKind, *, output: Any = None, error: dict[str, Any] | None = None, transition: str = ""
+        self,
+        row: StepRow,
+        kind: TokenKind,
+        *,
+        output: Any = None,
+        error: dict[str, Any] | None = None,
+        transition: str = "",
     ) -> Decision:
         report = Report(
             task=self.task.name,
@@ -300,12 +329,16 @@ class Stepper:
         return Decision(row=row, duplicate=True)
 
     def _degraded(self, row: StepRow, fault: Fault, answered_by: str) -> dict[str, Any]:
-        return {"task": self.task.name, "reason": f"{fault.type}: {fault.message}"[:500], "answered_by": answered_by}
+        return {
+            "task": self.task.name,
+            "reason": excerpt(f"{fault.type}: {fault.message}", 500),
+            "answered_by": answered_by,
+        }
 
     def _error(self, row: StepRow, fault: Fault) -> dict[str, Any]:
         return {
             "type": fault.type,
-            "message": fault.message,
+            "message": excerpt(fault.message),
             "task": self.task.name,
             "attempts": row.attempts,
             "retryable": fault.passing,

@@ -12,12 +12,13 @@ from stream_orchestrator.kernel.rows import RunRow
 from stream_orchestrator.plan.model import Plan
 
 FORMAT = 1
+MAX_DETAILS = 8 * 1024 * 1024  # of one record, in bytes
 
 
 def record(plan: Plan, run: RunRow, task: str, at: str, *, now: float, transitions: Sequence[Transition]) -> bytes:
     """One slot's record. `at` is the position (or the timer) that the slot began with: part of the record's id."""
     task = task.strip(":")
-    told = [_told(task, transition, now) for transition in transitions]
+    told = _bounded([_told(task, transition, now) for transition in transitions])
     marks = [f"{transition.kind}/{transition.attempt}" for transition in transitions]
     return dumps(
         {
@@ -30,6 +31,17 @@ def record(plan: Plan, run: RunRow, task: str, at: str, *, now: float, transitio
             "transitions": told,
         }
     )
+
+
+def _bounded(told: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Scripts add entries of their own: beyond what a record takes, only the place of an entry is kept."""
+    room = MAX_DETAILS
+    for each in told:
+        size = len(dumps(each["details"]))
+        room -= size
+        if room < 0:
+            each["details"] = {"omitted_bytes": size}
+    return told
 
 
 def _told(task: str, transition: Transition, now: float) -> dict[str, Any]:

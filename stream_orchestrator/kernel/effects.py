@@ -8,13 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+MEMORY_BYTES = 512 * 1024 * 1024  # of a script, unless it says otherwise
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunScript:
     """Run one script once, in the sandbox. Comes back as a `ScriptDone`.
 
     `source` is a Python module that defines `__step__(...)`; `digest` names it (the sandbox compiles a digest once).
-    `bindings` are its template values by placeholder name; `names` are the bare names it sees (inputs, upstream outputs).
+    `bindings` are its template values by placeholder name; `names` the bare names it sees (inputs, upstream outputs).
     `journal` holds the answers of `process_with_llm` by call number: a script that asks for a number that is not there
     ends as `ScriptDone(kind="call")` and is run again from its top when the answer is.
     `info` is what `context` answers by itself: `run_id, key, pipeline, version, task, attempt, variables, outputs`.
@@ -27,7 +29,7 @@ class RunScript:
     journal: dict[str, Any] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
     timeout: float = 300.0
-    memory_bytes: int = 512 * 1024 * 1024
+    memory_bytes: int = MEMORY_BYTES
     network: bool = False
     env: tuple[str, ...] = ()
 

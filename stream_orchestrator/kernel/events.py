@@ -8,15 +8,17 @@ Promises
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
 
 import orjson
 
 from stream_orchestrator.errors import OrchestratorError
 from stream_orchestrator.kernel.effects import Answer
+from stream_orchestrator.kernel.reading import read
 
 TokenKind = Literal["value", "skipped", "failed", "cancelled"]
+TOKEN_KINDS = frozenset(get_args(TokenKind))
 FORMAT = 1
 
 
@@ -84,7 +86,6 @@ class Begin:
     retry_of: str | None = None
     trace_id: str = ""
     parent_span: str = ""
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 Event = Token | Reply | Begin
@@ -92,7 +93,9 @@ Event = Token | Reply | Begin
 
 def report_from(data: dict[str, Any]) -> Report:
     """A report read back from its row or token."""
-    return Report(**{**data, "degraded": tuple(data.get("degraded", ()))})
+    if data["kind"] not in TOKEN_KINDS:
+        raise ValueError(f"no such kind of token: {data['kind']!r}")
+    return read(Report, data, degraded=tuple(data.get("degraded", ())))
 
 
 def lean(data: dict[str, Any]) -> dict[str, Any]:
@@ -102,7 +105,7 @@ def lean(data: dict[str, Any]) -> dict[str, Any]:
 
 def token_data(token: Token) -> dict[str, Any]:
     """A token as JSON."""
-    data = {"run_id": token.run_id, "source": token.source, "report": lean(asdict(token.report))}
+    data: dict[str, Any] = {"run_id": token.run_id, "source": token.source, "report": lean(asdict(token.report))}
     if token.trail:
         data["trail"] = [lean(asdict(report)) for report in token.trail]
     if token.traceparent:
@@ -113,13 +116,7 @@ def token_data(token: Token) -> dict[str, Any]:
 def token_from(data: dict[str, Any]) -> Token:
     """A token read back."""
     trail = tuple(report_from(item) for item in data.get("trail", ()))
-    return Token(
-        run_id=data["run_id"],
-        source=data["source"],
-        report=report_from(data["report"]),
-        trail=trail,
-        traceparent=data.get("traceparent", ""),
-    )
+    return read(Token, data, report=report_from(data["report"]), trail=trail)
 
 
 def encode(event: Event) -> bytes:
@@ -143,9 +140,8 @@ def decode(data: bytes | None) -> Event:
         if "token" in body:
             return token_from(body["token"])
         if "reply" in body:
-            reply = body["reply"]
-            return Reply(run_id=reply["run_id"], call_id=reply["call_id"], answer=Answer(**reply["answer"]))
+            return read(Reply, body["reply"], answer=read(Answer, body["reply"]["answer"]))
         begin = body["begin"]
-        return Begin(**{**begin, "headers": tuple((name, value) for name, value in begin["headers"])})
+        return read(Begin, begin, headers=tuple((str(name), str(value)) for name, value in begin["headers"]))
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise Undecodable(f"not an inbox record: {error}") from error

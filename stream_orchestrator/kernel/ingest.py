@@ -207,7 +207,9 @@ class Ingest:
         untouched = record.offset >= self._untouched_from.get(part.number, 0)
         self._untouched_from[part.number] = max(self._untouched_from.get(part.number, 0), record.offset + 1)
         if untouched and switches.entries[-1][1] != active.id:
-            self._remember(part, VERSIONS_KEY, Switches((*switches.entries, (record.offset, active.id))[-KEPT_SWITCHES:]))
+            self._remember(
+                part, VERSIONS_KEY, Switches((*switches.entries, (record.offset, active.id))[-KEPT_SWITCHES:])
+            )
             return active
         return self.versions.get(switches.at(record.offset)) or active
 

@@ -6,7 +6,7 @@ A kind is pure. It renders and reads; it never waits, retries or counts: those a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from stream_orchestrator.kernel.effects import Answer, CallRequest, RunScript, ScriptDone
@@ -58,7 +58,6 @@ class Attempt:
     scope: Mapping[str, Any]
     deadline: float
     now: float
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 class TaskKind(Protocol):

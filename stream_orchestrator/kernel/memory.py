@@ -2,7 +2,7 @@
 
 Promises
   * A record is delivered in the order of its partition, again and again until its work has ended without a crash.
-  * What is durable (records, written rows) survives `crash`; what is only in memory does not, and work in flight is cut.
+  * What is durable (records, written rows) survives `crash`; what is only in memory does not; work in flight is cut.
   * Time is the caller's: `VirtualClock` jumps to the next timer when nothing else can happen, `time.time` does not.
 """
 
@@ -13,7 +13,7 @@ import heapq
 import itertools
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -54,7 +54,7 @@ class MemoryRecord:
 class App:
     """Agents that share a table, and what wakes them."""
 
-    agents: dict[str, MemoryAgent]
+    agents: Mapping[str, MemoryAgent]
     codec: Any
     on_due: Callable[[Any, bytes], Awaitable[None] | None]
     on_recovered: Callable[[Any], Awaitable[None] | None]
@@ -122,7 +122,8 @@ class MemoryPart:
 
     def now(self) -> float:
         """The world's time."""
-        return self.world.clock()
+        now: float = self.world.clock()
+        return now
 
     def recover(self) -> None:
         """What a restarted process knows: the durable rows, and nothing else."""
@@ -253,21 +254,25 @@ class World:
             await asyncio.sleep(max(0.0, due - self.clock()))
         return True
 
-    async def crash(self) -> None:
-        """Kill the process and start it again: work is cut, rows come back from what was durable, records from the acks."""
+    async def stop(self) -> None:
+        """Cut all work in flight; nothing goes on by itself afterwards."""
         works, self._works = list(self._works), {}
         for work in works:
             work.remove_done_callback(self._settle)
             work.cancel()
         await asyncio.gather(*works, return_exceptions=True)
         self._failure = None
+
+    async def crash(self) -> None:
+        """Kill the process and start it again: rows come back from what was durable, records from the acks."""
+        await self.stop()
         self._done.clear()
         self._seen = defaultdict(int, self._acked)
         for part in self.parts:
             part.recover()
-            work = part.app.on_recovered(part)
-            if work is not None:
-                self.spawn(work)
+            again = part.app.on_recovered(part)
+            if again is not None:
+                self.spawn(again)
 
 
 def check_part(part: MemoryPart) -> Part:

@@ -37,46 +37,42 @@ class Settle:
 Verdict = Park | Next | Settle
 
 
-def retry(task: TaskPlan, row: StepRow, fault: Fault, now: float) -> Verdict | None:
-    """Again after a fault that may pass: at most `retries` times, never past the variant's deadline.
+def retry(task: TaskPlan, row: StepRow, fault: Fault, *, now: float, deadline: float) -> Verdict | None:
+    """Again after a fault that may pass: at most `retries` times, never past the variant's deadline or the run's.
 
-    `Retry-After` is obeyed to the second; else the wait grows exponentially, with a jitter that is the same after a crash.
+    `Retry-After` is obeyed to the second; else the wait grows exponentially, with a jitter that no crash changes.
     """
     variant = task.variants[row.variant]
     if not fault.passing or row.attempt > variant.retries:
         return None
     due = now + (fault.retry_after if fault.retry_after is not None else backoff(variant, row))
-    return None if due >= row.variant_started_at + variant.timeout else Park(due)
+    return None if due >= min(row.variant_started_at + variant.timeout, deadline) else Park(due)
 
 
 def backoff(variant: Variant, row: StepRow) -> float:
     """Seconds before attempt `row.attempt + 1`: `delay * backoff^n`, of which the last half is jitter."""
-    full = min(variant.retry_delay * variant.retry_backoff ** (row.attempt - 1), MAX_BACKOFF)
+    try:
+        full = min(variant.retry_delay * variant.retry_backoff ** (row.attempt - 1), MAX_BACKOFF)
+    except OverflowError:  # after a thousand doublings no float holds the factor
+        full = MAX_BACKOFF if variant.retry_delay else 0.0
     return full * (0.5 + 0.5 * ids.unit("jitter", row.run_id, row.task, f"{row.variant}/{row.attempt}"))
 
 
-def fallback(task: TaskPlan, row: StepRow, fault: Fault, now: float) -> Verdict | None:
+def fallback(task: TaskPlan, row: StepRow) -> Verdict | None:
     """The next task of `fallback:`, in order, each with its own retries and time."""
     return Next() if row.variant + 1 < len(task.variants) else None
 
 
-def fallback_value(task: TaskPlan, row: StepRow, fault: Fault, now: float) -> Verdict | None:
+def fallback_value(task: TaskPlan) -> Verdict | None:
     """The value that stands in when nothing answered."""
     return Settle("fallback_value") if task.has_fallback_value else None
 
 
-def on_failure(task: TaskPlan, row: StepRow, fault: Fault, now: float) -> Verdict:
-    """The last word."""
-    return Settle(task.on_failure)
-
-
-POLICIES = (retry, fallback, fallback_value)  # asked in this order; `on_failure` always answers
-
-
-def after_fault(task: TaskPlan, row: StepRow, fault: Fault, now: float) -> Verdict:
-    """What follows a fault of this row's attempt."""
-    for policy in POLICIES:
-        verdict = policy(task, row, fault, now)
-        if verdict is not None:
-            return verdict
-    return on_failure(task, row, fault, now)
+def after_fault(task: TaskPlan, row: StepRow, fault: Fault, *, now: float, deadline: float) -> Verdict:
+    """What follows a fault of this row's attempt; `deadline` is the run's. `on_failure` has the last word."""
+    return (
+        retry(task, row, fault, now=now, deadline=deadline)
+        or fallback(task, row)
+        or fallback_value(task)
+        or Settle(task.on_failure)
+    )

@@ -15,12 +15,14 @@ import orjson
 from stream_orchestrator.errors import RunError
 from stream_orchestrator.kernel import ids
 from stream_orchestrator.kernel.events import Report
+from stream_orchestrator.kernel.limits import excerpt, misfit
 from stream_orchestrator.kernel.rows import RunRow
 from stream_orchestrator.kernel.scope import Surroundings, output_of, template_scope
 from stream_orchestrator.plan import templates
 from stream_orchestrator.plan.model import RESULT, Plan
 
 FORMAT = 1
+LAST_INSTANT = 253_402_300_799.0  # the end of the year 9999
 REASONS = (
     "not_json",
     "invalid_input",
@@ -48,6 +50,7 @@ class Outcome:
 
 def instant(seconds: float) -> str:
     """An instant as RFC 3339 in UTC, to the millisecond."""
+    seconds = min(max(seconds, 0.0), LAST_INSTANT)  # a record's timestamp is whatever its producer says
     text = datetime.fromtimestamp(seconds, tz=UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
 
@@ -57,24 +60,30 @@ def dumps(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
 
 
-def build(around: Surroundings, reports: Mapping[str, Report], now: float, *, error: dict[str, Any] | None = None) -> Outcome:
-    """The outcome of a run whose tasks gave these reports. `error` when the run ends without them (expired, cancelled)."""
+def build(
+    around: Surroundings,
+    reports: Mapping[str, Report],
+    now: float,
+    *,
+    error: dict[str, Any] | None = None,
+    bare: bool = False,
+) -> Outcome:
+    """The outcome of a run whose tasks gave these reports. `error` when the run ends without them (expired, cancelled);
+    `bare`: without their outputs.
+    """
     plan, run = around.plan, around.run
     ordered = [reports[task.name] for task in plan.tasks if task.name in reports]
     error = error or _first_error(run, ordered)
     output: Any = None
     if error is None:
-        try:
-            output = _output(around, reports)
-        except RunError as fault:
-            error = _problem("output", type(fault).__name__, str(fault))
+        output, error = _output_of(around, reports)
     degraded = [entry for report in ordered for entry in report.degraded]
     status = "failed" if error else "degraded" if degraded else "succeeded"
     record = {
         **_identity(plan, run, status),
         "output": output,
         "output_sha256": ids.sha256(dumps(output)),
-        "outputs": {report.task: report.output for report in ordered if report.kind in {"value", "skipped"}},
+        "outputs": {} if bare else {each.task: each.output for each in ordered if each.kind in {"value", "skipped"}},
         "error": _public(error),
         "degraded": degraded,
         "cost": _cost(ordered),
@@ -108,10 +117,6 @@ def ended(reason: str, kind: str, message: str) -> dict[str, Any]:
     return {"type": kind, "message": message, "task": None, "attempts": 0, "retryable": False, "reason": reason}
 
 
-def _problem(task: str, kind: str, message: str) -> dict[str, Any]:
-    return {"type": kind, "message": message, "task": task, "attempts": 0, "retryable": False, "reason": "task_failed"}
-
-
 def _identity(plan: Plan, run: RunRow, status: str) -> dict[str, Any]:
     return {
         "format": FORMAT,
@@ -127,6 +132,16 @@ def _identity(plan: Plan, run: RunRow, status: str) -> dict[str, Any]:
 def _first_error(run: RunRow, reports: Iterable[Report]) -> dict[str, Any] | None:
     errors = {report.task: report.error for report in reports if report.error}
     return errors.get(run.aborted_by) or next(iter(errors.values()), None)
+
+
+def _output_of(around: Surroundings, reports: Mapping[str, Report]) -> tuple[Any, dict[str, Any] | None]:
+    """The run's output, or why there is none."""
+    try:
+        output = _output(around, reports)
+    except RunError as error:
+        return None, ended("task_failed", type(error).__name__, excerpt(f"`output:` {error}"))
+    fault = misfit(output, "`output:`")
+    return (output, None) if fault is None else (None, ended(fault.reason, fault.type, fault.message))
 
 
 def _output(around: Surroundings, reports: Mapping[str, Report]) -> Any:

@@ -2,7 +2,7 @@
 
 Promises
   * `decode(encode(row)) == row`. Rows are small and mortal: when a run is terminal its steps go and its row shrinks
-    to a stub of 16 bytes, which goes at `expires`.
+    to a stub of 16 bytes, which goes at `expires` (to the second).
   * A row stores the position that made its last transition (`at`; empty: a timer made it). The same position again is a
     redelivery; another is a duplicate.
 """
@@ -65,8 +65,8 @@ class Stub:
 class StepRow:
     """One task in one run. `tokens` holds the arrived ones by source, `positions` where each stood.
 
-    `variant` counts fallbacks, `attempt` the tries of this variant, `attempts` all; `journal` the answers that its script
-    has by number. `due`: when it wants to be woken.
+    `size` counts the bytes that have arrived. `variant` counts fallbacks, `attempt` the tries of this variant,
+    `attempts` all; `journal` holds the answers that its script has, by number. `due`: when it wants to be woken.
     """
 
     run_id: str
@@ -90,6 +90,7 @@ class StepRow:
     calls: int = 0
     model: str = ""
     due: float | None = None
+    size: int = 0
     report: Report | None = None
 
 

@@ -14,7 +14,7 @@ from stream_orchestrator.plan.templates import SKIPPED
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a step needs beside its own row. `values` are the validated input variables, `names` all that the input binds."""
+    """What a step needs beside its row. `values` are the validated variables, `names` all that the input binds."""
 
     plan: Plan
     run: RunRow

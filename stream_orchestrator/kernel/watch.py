@@ -1,4 +1,4 @@
-"""How the engine is looked at. Watchers only look: one that fails is counted and passed over, never an event's problem."""
+"""How the engine is looked at. Watchers only look: one that fails is counted and passed over."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from stream_orchestrator.kernel import ids
 from stream_orchestrator.kernel.apply import Call
 from stream_orchestrator.kernel.effects import CallRequest
 from stream_orchestrator.kernel.events import Undecodable
+from stream_orchestrator.kernel.reading import read
 from stream_orchestrator.kernel.rows import RunRow
 from stream_orchestrator.plan.model import TaskPlan
 
@@ -36,6 +37,10 @@ class Wires:
     def inbox(self, slug: str) -> str:
         """The inbox of a task (or of `start` and `result`)."""
         return self.inbox_prefix + slug.strip(":")
+
+    def reaches(self, model: str) -> bool:
+        """Whether this version has a way to the service of a model."""
+        return self.route(model) in self.calls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +77,9 @@ def decode_call(data: bytes | None) -> CallEvent:
     """The call of a record; anything else is `Undecodable`."""
     try:
         body = orjson.loads(data or b"")["call"]
-        request = CallRequest(**{**body["request"], "messages": tuple(body["request"]["messages"])})
-        return CallEvent(**{**body, "request": request})
+        asked = body["request"]
+        request = read(CallRequest, asked, messages=tuple(asked["messages"]))
+        return read(CallEvent, body, request=request)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise Undecodable(f"not a call: {error}") from error
 
@@ -90,13 +96,18 @@ def result_headers(run_id: str, status: str, trace_id: str, carried: Sequence[tu
     return (*own, *((name, value.encode("latin-1")) for name, value in carried if name.lower() not in OWN_HEADERS))
 
 
-def letter_headers(run_id: str, position: str, original: Sequence[tuple[str, str]], letter: Mapping[str, str]) -> Headers:
-    """The headers of a dead letter: the original ones untouched, then what went wrong and where the record stood."""
+def letter_headers(
+    run_id: str, position: str, original: Sequence[tuple[str, str]], letter: Mapping[str, str]
+) -> Headers:
+    """The headers of a dead letter: the original ones untouched, then what went wrong and where the record stood.
+
+    A `run-id` of the producer's that is not the run's (a conflict, an id that no run can have) stays before ours.
+    """
     topic, partition, offset = position.rsplit("/", 2)
-    kept = tuple((name, value.encode("latin-1")) for name, value in original if name != "run-id")
+    kept = tuple((name, value.encode("latin-1")) for name, value in original)
     place = (("dlq-topic", topic), ("dlq-partition", partition), ("dlq-offset", offset), ("run-id", run_id))
-    told = tuple((name, value.encode()) for name, value in (*letter.items(), *place))
-    return (*kept, *told)
+    told = tuple((name, value.encode("utf-8", "replace")) for name, value in (*letter.items(), *place))
+    return (*(item for item in kept if item != told[-1]), *told)
 
 
 def call_record(wires: Wires, home: int, task: TaskPlan, run: RunRow, call: Call) -> CallRecord:

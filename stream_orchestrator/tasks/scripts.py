@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stream_orchestrator.kernel.effects import CallRequest, RunScript, ScriptDone
+from stream_orchestrator.kernel.effects import MEMORY_BYTES, CallRequest, RunScript, ScriptDone
 from stream_orchestrator.kernel.kinds import Ask, Attempt, Fault, Step, Value
 from stream_orchestrator.kernel.scope import outputs_of
 from stream_orchestrator.plan.models import current
@@ -29,7 +29,7 @@ def run_script(attempt: Attempt, *, journal: bool = False) -> RunScript:
         journal=dict(attempt.row.journal) if journal else {},
         info=_info(attempt, outputs),
         timeout=max(LEAST_SECONDS, attempt.deadline - attempt.now),
-        memory_bytes=int(options.get("memory_bytes") or RunScript.__dataclass_fields__["memory_bytes"].default),
+        memory_bytes=int(options.get("memory_bytes") or MEMORY_BYTES),
         network=bool(options.get("network")),
         env=tuple(options.get("env") or ()),
     )

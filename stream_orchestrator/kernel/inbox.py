@@ -1,0 +1,55 @@
+"""An inbox: one topic, and what is done with its records."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from stream_orchestrator.kernel import events
+from stream_orchestrator.kernel.events import Undecodable
+from stream_orchestrator.kernel.ports import Arrived, Part
+
+log = logging.getLogger(__name__)
+
+Work = Coroutine[Any, Any, None]
+Handle = Callable[[events.Event, Arrived, Part], Work | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Inbox:
+    """One agent: a topic and what is done with its records."""
+
+    topic: str
+    letters: str
+    handle: Handle
+    contiguous: bool = True
+
+    def receive(self, record: Arrived, part: Part) -> Work | None:
+        """Decide on a record. One that is not ours goes to the internal dead letters, and the inbox goes on."""
+        try:
+            event = events.decode(record.value)
+        except Undecodable as error:
+            return internal_letter(self.letters, record, part, error)
+        return self.handle(event, record, part)
+
+
+async def internal_letter(topic: str, record: Arrived, part: Part, error: Exception) -> None:
+    """An internal record that cannot be read is kept, with its position, and never stops its inbox."""
+    log.error("%s: %s; it goes to %s", record.position, error, topic)
+    told = (("dlq-reason", b"internal"), ("dlq-message", str(error).encode("utf-8", "replace")[:500]))
+    headers = (*record.headers, *told, ("dlq-position", record.position.encode()))
+    await part.publish(topic, partition=None, key=record.key, value=record.value, headers=headers)
+
+
+async def together(*waits: Awaitable[Any] | None) -> list[Any]:
+    """Wait for all that there is to wait for, in one wait; None stands for nothing."""
+    return await asyncio.gather(*(wait for wait in waits if wait is not None))
+
+
+async def ended_by(wait: Awaitable[Any] | None) -> None:
+    """Work that is this one wait."""
+    if wait is not None:
+        await wait

@@ -1,0 +1,241 @@
+"""A run from its first record to its stub: begun at its home, ended by its last token, its deadline or a cancel.
+
+Promises
+  * The run's row is durable before its first token; its whole result is in the row before it is published.
+  * When the result is out nothing is left of the run but a stub, which goes at its time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from stream_orchestrator.kernel import events, ids, results, rows
+from stream_orchestrator.kernel.apply import Transition, trail_of
+from stream_orchestrator.kernel.events import Begin, Report, Token
+from stream_orchestrator.kernel.inbox import Work, ended_by, together
+from stream_orchestrator.kernel.limits import MAX_RECORD
+from stream_orchestrator.kernel.ports import Arrived, Part
+from stream_orchestrator.kernel.rows import RunRow, StepRow, Stub
+from stream_orchestrator.kernel.site import Site, live
+from stream_orchestrator.kernel.telling import Telling
+from stream_orchestrator.kernel.wires import letter_headers, result_headers
+from stream_orchestrator.plan.model import RESULT, START, TaskPlan
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """The runs of one version."""
+
+    site: Site
+    telling: Telling
+
+    # --- the first task ------------------------------------------------------------------------------------------
+
+    def on_begin(self, event: events.Event, record: Arrived, part: Part) -> Work | None:
+        """A run arrives at its home; or a copy of it does."""
+        if not isinstance(event, Begin):
+            self.telling.late(event)
+            return None
+        key = ids.run_key(event.run_id)
+        match part.get(key):
+            case None:
+                run = _run_row(event, record.position)
+                part.set(key, run)
+                return self._open(part, key, run)
+            case RunRow(at=record.position, state="running") as run:
+                return self._open(part, key, run)
+            case Stub() as stub:
+                self.telling.duplicate()
+                return self._answer_again(part, event, stub)
+            case _:
+                self.telling.duplicate()
+                return None
+
+    async def _open(self, part: Part, key: bytes, run: RunRow) -> None:
+        """The run's row first: every agent drops tokens of a run it does not know."""
+        await part.write(key)
+        first = Token(
+            run_id=run.run_id,
+            source=START,
+            report=Report(task=START, kind="value"),
+            traceparent=ids.traceparent(run.trace_id, ids.span_of(run.run_id, "ingest")),
+        )
+        roots = [task for task in self.site.plan.tasks if task.upstream == (START,)]
+        started = (Transition("accepted", run.attempt, {"position": run.position}),)
+        await together(
+            *(self.site.send(part, task.slug, first) for task in roots),
+            self.telling.audit(part, run, START, run.at, started),
+        )
+        self.telling.began()
+
+    async def _answer_again(self, part: Part, event: Begin, stub: Stub) -> None:
+        results_topic = self.site.wires.results
+        value = await self.site.fetch(results_topic, stub.partition, stub.offset)
+        if value is None:
+            log.warning("run %s: its result is gone from %s; the copy is dropped", event.run_id, results_topic)
+            return
+        headers = result_headers(event.run_id, stub.status, event.trace_id, event.headers)
+        await part.publish(results_topic, partition=None, key=_bytes(event.key), value=value, headers=headers)
+
+    # --- the last task -------------------------------------------------------------------------------------------
+
+    def on_last(self, event: events.Event, record: Arrived, part: Part) -> Work | None:
+        """A leaf has ended; with the last of them the run has."""
+        run_key = ids.run_key(event.run_id)
+        run = part.get(run_key)
+        if isinstance(run, RunRow) and run.state == "ended" and run.at == record.position:
+            return self._publish(part, run_key, run)
+        run = live(part, event.run_id)
+        if run is None or not isinstance(event, Token) or event.source not in self._leaves():
+            self.telling.late(event)
+            return None
+        key = ids.step_key(run.run_id, RESULT)
+        row: StepRow = part.get(key) or StepRow(run_id=run.run_id, task=RESULT, started_at=part.now())
+        if event.source in row.tokens:
+            return None
+        size = row.size + len(record.value or b"")
+        row = replace(row, tokens={**row.tokens, event.source: event}, size=size)
+        part.set(key, row)
+        if size > MAX_RECORD:
+            return self._early(part, run, _overflow(event.source, 0, "what its last tasks gave"))
+        if len(row.tokens) < len(self._leaves()):
+            return ended_by(part.write(key))
+        outcome = results.build(self.site.around(run), self._reports(part, row), part.now())
+        return self._finish(part, run, outcome, at=record.position, last=row)
+
+    def _leaves(self) -> tuple[str, ...]:
+        return tuple(task.name for task in self.site.plan.tasks if task.downstream == (RESULT,))
+
+    def _reports(self, part: Part, last: StepRow) -> dict[str, Report]:
+        """Every task's report: from the tokens and their trails, and from the rows of this partition."""
+        found = {report.task: report for report in trail_of(last)}
+        for task in self.site.plan.tasks:
+            row = part.get(ids.step_key(last.run_id, task.slug))
+            if isinstance(row, StepRow):
+                for report in (*trail_of(row), *([row.report] if row.report else [])):
+                    found.setdefault(report.task, report)
+        return found
+
+    # --- the end -------------------------------------------------------------------------------------------------
+
+    def _finish(self, part: Part, run: RunRow, outcome: results.Outcome, *, at: str, last: StepRow) -> Work:
+        key, ended = ids.run_key(run.run_id), _ended(run, outcome, at)
+        if len(rows.encode(ended)) > MAX_RECORD:
+            reports = {name: replace(report, output=None) for name, report in self._reports(part, last).items()}
+            error = _overflow("", 0, "its result")
+            outcome = results.build(self.site.around(run), reports, part.now(), error=error, bare=True)
+            ended = _ended(run, outcome, at)
+        part.set(key, ended)
+        return self._end(part, key, ended)
+
+    async def _end(self, part: Part, key: bytes, run: RunRow) -> None:
+        """The whole result is in the row before it is published: copies are equal, whoever publishes them."""
+        await part.write(key)
+        await self._publish(part, key, run)
+
+    async def _publish(self, part: Part, key: bytes, run: RunRow) -> None:
+        site = self.site
+        headers = result_headers(run.run_id, run.status, run.trace_id, run.headers)
+        told = [Transition("result", run.attempt, {"status": run.status})]
+        if run.letter is not None:
+            told.append(Transition("dead_lettered", run.attempt, {"reason": run.letter["dlq-reason"]}))
+        published, *_ = await together(
+            part.publish(
+                site.wires.results, partition=None, key=_bytes(run.key), value=run.result.encode(), headers=headers
+            ),
+            self._letter(part, run),
+            self.telling.audit(part, run, RESULT, run.at, told),
+        )
+        site.forget(run.run_id)
+        self.telling.run_ended(run, part.now())
+        lifetime = site.horizon_seconds if run.supplied else site.stub_seconds
+        part.set(key, Stub(run.status, published.partition, published.offset, part.now() + lifetime))
+        slugs = (RESULT, *(task.slug for task in site.plan.tasks))
+        # Steps first: they share the table's lane, so no crash leaves a step beside a stub that nobody would look at.
+        gone = [part.delete(ids.step_key(run.run_id, slug)) for slug in slugs]
+        await together(*gone, part.write(key))
+
+    def _letter(self, part: Part, run: RunRow) -> Awaitable[Any] | None:
+        if run.letter is None:
+            return None
+        headers = letter_headers(run.run_id, run.position, run.headers, run.letter)
+        return part.publish(
+            self.site.wires.dlq, partition=None, key=_bytes(run.key), value=run.payload.encode(), headers=headers
+        )
+
+    # --- ends of another kind ------------------------------------------------------------------------------------
+
+    def on_due(self, part: Part, key: bytes, row: RunRow | Stub) -> Work | None:
+        """A run has reached its deadline, or a stub its horizon."""
+        if isinstance(row, Stub):
+            return ended_by(part.delete(key)) if row.expires <= part.now() else None
+        if row.state != "running" or row.deadline > part.now():
+            return None
+        seconds = row.deadline - row.accepted_at
+        return self._early(part, row, results.ended("expired", "Expired", f"not finished within {seconds:g} s"))
+
+    def resume(self, part: Part, key: bytes, run: RunRow) -> Work | None:
+        """After a crash: a result that was not seen to be published is published."""
+        return self._publish(part, key, run) if run.state == "ended" else None
+
+    def cancel(self, part: Part, run_id: str) -> Work | None:
+        """End a run now, as cancelled."""
+        run = live(part, run_id)
+        if run is None:
+            return None
+        return self._early(part, run, results.ended("cancelled", "Cancelled", "the run was cancelled"))
+
+    async def overflow(self, part: Part, run: RunRow, task: TaskPlan, row: StepRow) -> None:
+        """A step's row or record would be larger than a topic takes: the run ends, and the inbox goes on."""
+        what = f"what `{task.name}` gives on, with what it was given,"
+        await self._early(part, run, _overflow(task.name, row.attempts, what))
+
+    def _early(self, part: Part, run: RunRow, error: dict[str, Any]) -> Work:
+        last = part.get(ids.step_key(run.run_id, RESULT)) or StepRow(run_id=run.run_id, task=RESULT)
+        outcome = results.build(self.site.around(run), self._reports(part, last), part.now(), error=error)
+        return self._finish(part, run, outcome, at="", last=last)
+
+
+def _overflow(task: str, attempts: int, what: str) -> dict[str, Any]:
+    message = f"{what} is larger than a record may be ({MAX_RECORD:,} bytes)"
+    return {**results.ended("too_large", "TooLarge", message), "task": task or None, "attempts": attempts}
+
+
+def _ended(run: RunRow, outcome: results.Outcome, at: str) -> RunRow:
+    payload = run.payload if outcome.letter else ""  # from here on only a dead letter needs it
+    return replace(
+        run,
+        state="ended",
+        status=outcome.status,
+        result=outcome.result,
+        letter=outcome.letter,
+        payload=payload,
+        at=at,
+    )
+
+
+def _run_row(event: Begin, position: str) -> RunRow:
+    return RunRow(
+        run_id=event.run_id,
+        payload=event.payload,
+        key=event.key,
+        headers=event.headers,
+        position=event.position,
+        accepted_at=event.accepted_at,
+        deadline=event.deadline,
+        at=position,
+        supplied=event.supplied,
+        attempt=event.attempt,
+        retry_of=event.retry_of,
+        trace_id=event.trace_id,
+        parent_span=event.parent_span,
+    )
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else text.encode("latin-1")

@@ -1,0 +1,84 @@
+"""What the agents of one version share: its plan, its topics, its task kinds, and the inputs of its runs."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from stream_orchestrator.kernel import events, ids
+from stream_orchestrator.kernel.apply import Stepper
+from stream_orchestrator.kernel.events import Token
+from stream_orchestrator.kernel.identity import payload_of
+from stream_orchestrator.kernel.kinds import TaskKind
+from stream_orchestrator.kernel.ports import Part, Scripts
+from stream_orchestrator.kernel.rows import RunRow
+from stream_orchestrator.kernel.scope import Surroundings
+from stream_orchestrator.kernel.watch import Blind, Watch
+from stream_orchestrator.kernel.wires import Wires
+from stream_orchestrator.plan.model import RESULT, Plan, TaskPlan
+from stream_orchestrator.spec.inputs import InputRules
+
+STUB_SECONDS = 86_400.0  # a day: a late token of a run that is over is looked up for as long
+HORIZON_SECONDS = 7 * 86_400.0  # how long copies of an event with an id of its own are answered
+KNOWN_INPUTS = 4096  # parsed inputs kept in memory; one more is parsed again
+
+Fetch = Callable[[str, int, int], Awaitable[bytes | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """One version as its agents see it. `fetch` re-reads a result record by its position, for copies of ended runs."""
+
+    plan: Plan
+    wires: Wires
+    kinds: Mapping[str, TaskKind]
+    scripts: Scripts
+    rules: InputRules
+    fetch: Fetch
+    watch: Watch = field(default_factory=Blind)
+    env: Mapping[str, str] = field(default_factory=dict)
+    stub_seconds: float = STUB_SECONDS
+    horizon_seconds: float = HORIZON_SECONDS
+    _inputs: OrderedDict[str, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=OrderedDict)
+
+    def around(self, run: RunRow) -> Surroundings:
+        """What the steps of a run see beside their own rows."""
+        known = self._inputs.get(run.run_id)
+        if known is None:
+            payload = payload_of(run.payload.encode())
+            values = self.rules.check(payload)
+            known = self._inputs[run.run_id] = (values, self.rules.scope_of(values, payload))
+            if len(self._inputs) > KNOWN_INPUTS:
+                self._inputs.popitem(last=False)
+        return Surroundings(self.plan, run, known[0], known[1], self.env)
+
+    def forget(self, run_id: str) -> None:
+        """A run is over: its input is not needed any more."""
+        self._inputs.pop(run_id, None)
+
+    def stepper(self, task: TaskPlan, run: RunRow, part: Part) -> Stepper:
+        """Applies events to the rows of a task in a run, now."""
+        return Stepper(task, self.around(run), self.kinds, part.now(), self.wires.reaches)
+
+    def slug(self, name: str) -> str:
+        """The slug of an edge's end."""
+        return RESULT if name == RESULT else self.plan.task(name).slug
+
+    def send(self, part: Part, slug: str, token: Token, value: bytes | None = None) -> Awaitable[Any]:
+        """A token to an inbox of the run's home; `value` when the caller has its bytes already."""
+        headers = (("run-id", token.run_id.encode()), ("traceparent", token.traceparent.encode()))
+        return part.publish(
+            self.wires.inbox(slug),
+            partition=part.number,
+            key=token.run_id.encode(),
+            value=value or events.encode(token),
+            headers=headers,
+        )
+
+
+def live(part: Part, run_id: str) -> RunRow | None:
+    """The row of a run that goes on, or None."""
+    run = part.get(ids.run_key(run_id))
+    return run if isinstance(run, RunRow) and run.state == "running" else None

@@ -1,0 +1,130 @@
+"""What is told of a version's work: audit records, spans, counters, and what scripts say. It only looks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stream_orchestrator.kernel import audit, events, ids
+from stream_orchestrator.kernel.apply import Transition
+from stream_orchestrator.kernel.effects import RunScript, ScriptDone
+from stream_orchestrator.kernel.events import Report
+from stream_orchestrator.kernel.ports import Part
+from stream_orchestrator.kernel.rows import RunRow, StepRow
+from stream_orchestrator.kernel.site import Site
+from stream_orchestrator.kernel.watch import SpanRecord
+from stream_orchestrator.plan.model import Plan, TaskPlan
+
+log = logging.getLogger(__name__)
+
+Attributes = dict[str, str | int | float | bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """Tells of one version. Nothing here changes what becomes of a run."""
+
+    site: Site
+
+    def audit(
+        self, part: Part, run: RunRow, task: str, at: str, transitions: Sequence[Transition]
+    ) -> Awaitable[Any] | None:
+        """One slot's audit record, or None when nothing happened."""
+        if not transitions:
+            return None
+        value = audit.record(self.site.plan, run, task, at, now=part.now(), transitions=transitions)
+        return part.publish(self.site.wires.audit, partition=None, key=run.run_id.encode(), value=value)
+
+    def heard(self, task: TaskPlan, script: RunScript, done: ScriptDone) -> list[Transition]:
+        """What a script said: lines to the log, metrics to the watchers, entries to the audit.
+
+        A script can write into its own pipe, so nothing is believed of a report but that it is a map.
+        """
+        told = []
+        attempt = int(script.info.get("attempt", 0))
+        for report in done.reports:
+            match report.get("kind"):
+                case "audit":
+                    told.append(Transition("noted", attempt, {"entry": report.get("entry")}))
+                case "metric":
+                    self._metric(task, report)
+                case _:
+                    self._line(task, report)
+        return told
+
+    def _metric(self, task: TaskPlan, report: dict[str, Any]) -> None:
+        name, value = report.get("name"), report.get("value")
+        if isinstance(name, str) and isinstance(value, int | float):
+            self.site.watch.gauge(f"custom_{name}", float(value), pipeline=self.site.plan.slug, task=task.name)
+
+    def _line(self, task: TaskPlan, report: dict[str, Any]) -> None:
+        level = logging.getLevelName(str(report.get("level", "info")).upper())
+        text = report.get("message", "")
+        log.log(level if isinstance(level, int) else logging.INFO, "%s/%s: %s", self.site.plan.slug, task.name, text)
+
+    def began(self) -> None:
+        """A run has begun."""
+        plan = self.site.plan
+        self.site.watch.count("runs_started_total", pipeline=plan.slug, version=plan.version)
+
+    def step_ended(self, run: RunRow, task: TaskPlan, row: StepRow) -> None:
+        """A step has its outcome, and whoever waits for it has been told."""
+        report, site = row.report, self.site
+        if report is None:
+            return
+        site.watch.count("steps_total", pipeline=site.plan.slug, task=task.name, outcome=report.kind)
+        site.watch.observe("step_seconds", report.seconds, pipeline=site.plan.slug, task=task.name)
+        parents = [
+            token.traceparent.split("-")[2] for token in row.tokens.values() if token.traceparent.count("-") == 3
+        ]
+        site.watch.span(
+            SpanRecord(
+                name=f"task {task.name}",
+                trace_id=run.trace_id,
+                span_id=ids.span_of(run.run_id, task.name),
+                parent_span_id=parents[0] if parents else "",
+                started_at=report.started_at,
+                ended_at=report.started_at + report.seconds,
+                ok=report.kind != "failed",
+                attributes=_attributes(site.plan, run, report),
+                links=tuple((run.trace_id, parent) for parent in parents[1:]),
+            )
+        )
+
+    def run_ended(self, run: RunRow, now: float) -> None:
+        """A run has its result, and it is published."""
+        site = self.site
+        site.watch.count("runs_total", pipeline=site.plan.slug, version=site.plan.version, status=run.status)
+        site.watch.observe("run_seconds", now - run.accepted_at, pipeline=site.plan.slug)
+        span, publish = ids.span_of(run.run_id, "result"), ids.span_of(run.run_id, "publish")
+        about: Attributes = {"run.id": run.run_id, "run.status": run.status}
+        shared: dict[str, Any] = {"trace_id": run.trace_id, "started_at": now, "ended_at": now, "attributes": about}
+        parent = ids.span_of(run.run_id, "ingest")
+        site.watch.span(SpanRecord(name=f"result {site.plan.slug}", span_id=span, parent_span_id=parent, **shared))
+        site.watch.span(
+            SpanRecord(name=f"publish {site.wires.results}", span_id=publish, parent_span_id=span, **shared)
+        )
+
+    def late(self, event: events.Event) -> None:
+        """A copy, or a token of a run that is over: nothing happens, and it is counted."""
+        self.site.watch.count("late_events_total", pipeline=self.site.plan.slug, kind=type(event).__name__.lower())
+
+    def duplicate(self) -> None:
+        """An event came again from elsewhere."""
+        self.site.watch.count("duplicates_total", pipeline=self.site.plan.slug)
+
+
+def _attributes(plan: Plan, run: RunRow, report: Report) -> Attributes:
+    found: Attributes = {
+        "pipeline": plan.slug,
+        "pipeline.version": plan.version,
+        "run.id": run.run_id,
+        "task.name": report.task,
+        "task.outcome": report.kind,
+        "task.attempts": report.attempts,
+    }
+    if report.degraded:
+        found["task.degraded"] = True
+    return found
