@@ -47,7 +47,7 @@ class Transition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What follows from an event. With `first` the row is durable before the effects; `durable` ones are always written.
+    """What follows from an event. `first`: the row is durable before the effects; `durable` rows are always written.
 
     `tokens` go to `task.downstream`. `abort`: the run takes no new steps. `duplicate`: nothing happened.
     """

@@ -105,8 +105,7 @@ class Lifecycle:
             return self._early(part, run, _overflow(event.source, 0, "what its last tasks gave"))
         if len(row.tokens) < len(self._leaves()):
             return ended_by(part.write(key))
-        outcome = results.build(self.site.around(run), self._reports(part, row), part.now())
-        return self._finish(part, run, outcome, at=record.position, last=row)
+        return self._finish(part, run, at=record.position, last=row)
 
     def _leaves(self) -> tuple[str, ...]:
         return tuple(task.name for task in self.site.plan.tasks if task.downstream == (RESULT,))
@@ -123,13 +122,13 @@ class Lifecycle:
 
     # --- the end -------------------------------------------------------------------------------------------------
 
-    def _finish(self, part: Part, run: RunRow, outcome: results.Outcome, *, at: str, last: StepRow) -> Work:
-        key, ended = ids.run_key(run.run_id), _ended(run, outcome, at)
+    def _finish(self, part: Part, run: RunRow, *, at: str, last: StepRow, error: dict[str, Any] | None = None) -> Work:
+        key, around, now = ids.run_key(run.run_id), self.site.around(run), part.now()
+        reports = self._reports(part, last)
+        ended = _ended(run, results.build(around, reports, now, error=error), at)
         if len(rows.encode(ended)) > MAX_RECORD:
-            reports = {name: replace(report, output=None) for name, report in self._reports(part, last).items()}
-            error = _overflow("", 0, "its result")
-            outcome = results.build(self.site.around(run), reports, part.now(), error=error, bare=True)
-            ended = _ended(run, outcome, at)
+            error = error or results.first_error(run, reports.values()) or _overflow("", 0, "its result")
+            ended = _ended(run, results.build(around, reports, now, error=error, bare=True), at)
         part.set(key, ended)
         return self._end(part, key, ended)
 
@@ -197,8 +196,7 @@ class Lifecycle:
 
     def _early(self, part: Part, run: RunRow, error: dict[str, Any]) -> Work:
         last = part.get(ids.step_key(run.run_id, RESULT)) or StepRow(run_id=run.run_id, task=RESULT)
-        outcome = results.build(self.site.around(run), self._reports(part, last), part.now(), error=error)
-        return self._finish(part, run, outcome, at="", last=last)
+        return self._finish(part, run, at="", last=last, error=error)
 
 
 def _overflow(task: str, attempts: int, what: str) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def build(
     """
     plan, run = around.plan, around.run
     ordered = [reports[task.name] for task in plan.tasks if task.name in reports]
-    error = error or _first_error(run, ordered)
+    error = error or first_error(run, ordered)
     output: Any = None
     if error is None:
         output, error = _output_of(around, reports)
@@ -129,7 +129,8 @@ def _identity(plan: Plan, run: RunRow, status: str) -> dict[str, Any]:
     }
 
 
-def _first_error(run: RunRow, reports: Iterable[Report]) -> dict[str, Any] | None:
+def first_error(run: RunRow, reports: Iterable[Report]) -> dict[str, Any] | None:
+    """Why a run failed: the error of the task that aborted it."""
     errors = {report.task: report.error for report in reports if report.error}
     return errors.get(run.aborted_by) or next(iter(errors.values()), None)
 

@@ -34,12 +34,17 @@ def troubled() -> Plan:
 
 
 def aborted() -> Plan:
-    return plan(task("a"), task("b", "a", does="flaky"), task("c", "a", does="call"), task("d", "b", "c"), task("e", "c"))
+    return plan(
+        task("a"), task("b", "a", does="flaky"), task("c", "a", does="call"), task("d", "b", "c"), task("e", "c")
+    )
 
 
 def skipping() -> Plan:
     return plan(
-        task("a"), task("b", "a", condition="false"), task("c", "b"), task("d", "a", "c", does="broken", on_failure="continue")
+        task("a"),
+        task("b", "a", condition="false"),
+        task("c", "b"),
+        task("d", "a", "c", does="broken", on_failure="continue"),
     )
 
 
@@ -81,4 +86,6 @@ def assert_sound(theatre: Theatre, where: str) -> None:
     for name, output in outputs.items():
         if isinstance(output, dict) and "from" in output:
             for source, value in output["from"].items():
-                assert outputs.get(source) == value, f"{where}: {name} saw another output of {source} than the result has"
+                assert outputs.get(source) == value, (
+                    f"{where}: {name} saw another output of {source} than the result has"
+                )

@@ -30,7 +30,9 @@ def variant(name: str, does: str, **more: Any) -> Variant:
     return Variant(name=name, kind="fake", options=options, timeout=more.pop("timeout", 60.0), **more)
 
 
-def task(name: str, *upstream: str, does: str = "script", fallbacks: tuple[Variant, ...] = (), **more: Any) -> dict[str, Any]:
+def task(
+    name: str, *upstream: str, does: str = "script", fallbacks: tuple[Variant, ...] = (), **more: Any
+) -> dict[str, Any]:
     """A task of a plan; edges out are filled in by `plan`."""
     first = {key: more.pop(key) for key in ("retries", "retry_delay", "timeout", "options") if key in more}
     return {
@@ -73,7 +75,9 @@ class FakeKind:
 
     def scripted(self, attempt: Attempt, done: ScriptDone) -> Step:
         if done.kind == "call":
-            request = CallRequest(model="m", messages=({"role": "user", "content": "asked"},), deadline=attempt.deadline)
+            request = CallRequest(
+                model="m", messages=({"role": "user", "content": "asked"},), deadline=attempt.deadline
+            )
             return Ask(request, done.call_number)
         if done.kind == "value":
             return Value(done.value)
@@ -120,8 +124,10 @@ class FakeModels:
             self.made[call.call_id] += 1
             self.answers[call.call_id] = f"answer {len(self.answers)}"
         bad = call.request.messages[0]["content"] == "bad_call"
-        answer = Answer(error_type="ServerError", message="500", retryable=True) if bad else Answer(
-            text=self.answers[call.call_id], model="m", input_tokens=3, output_tokens=2, usd=0.001
+        answer = (
+            Answer(error_type="ServerError", message="500", retryable=True)
+            if bad
+            else Answer(text=self.answers[call.call_id], model="m", input_tokens=3, output_tokens=2, usd=0.001)
         )
         reply = Reply(run_id=call.run_id, call_id=call.call_id, answer=answer)
 
@@ -134,7 +140,9 @@ class FakeModels:
 class Theatre:
     """One plan, served in memory, its clock virtual."""
 
-    def __init__(self, made: Plan, *, world: World | None = None, scripts: Any = None, kinds: Any = None, **more: Any) -> None:
+    def __init__(
+        self, made: Plan, *, world: World | None = None, scripts: Any = None, kinds: Any = None, **more: Any
+    ) -> None:
         self.plan, self.clock = made, VirtualClock()
         self.world = world or World()
         self.world.clock = self.clock
