@@ -57,7 +57,7 @@ kafka: install ## a one-node Apache Kafka in the foreground
 	$(BIN)/python tests/support/kafka.py
 
 bench: install ## every benchmark of bench/, one after another
-	@for each in bench/*.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done
+	$(BIN)/python -m bench
 
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-annotate --quiet \
 	--python-version 3.11 --custom-compile-command "make lock"
