@@ -50,7 +50,7 @@ class StreamSettings:
 
     def __post_init__(self) -> None:
         # The embedded broker's join waits half a session, and it has no static members to protect: short there.
-        session, heartbeat = (3.0, 1.0) if self.embedded else (10.0, 3.0)
+        session, heartbeat = (3.0, 1.0) if self.embedded else (10.0, 1.0)
         object.__setattr__(self, "session_timeout", self.session_timeout or session)
         object.__setattr__(self, "heartbeat", self.heartbeat or heartbeat)
         if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password):

@@ -107,7 +107,7 @@ def test_kafka_gets_idempotence_and_static_members() -> None:
     assert settings.producer()["enable_idempotence"] is True
     assert settings.membership() == {
         "session_timeout_ms": 10_000,
-        "heartbeat_interval_ms": 3000,
+        "heartbeat_interval_ms": 1000,
         "group_instance_id": "me",
     }
 

@@ -27,14 +27,15 @@ PIPELINE = Path(__file__).parent / "pipelines" / "poison-proof.yaml"
 EVENTS = int(os.environ.get("POISON_EVENTS", "1000"))
 SEED = int(os.environ.get("POISON_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 POOL = 4
-# What goes in, and the dead letter that must come out: its reason, and how often the task was tried.
+# What goes in, and the dead letter that must come out: its reason, and how often the task may have been tried. A retry
+# that would come after the task's time (it waited for a process that hanging scripts held) is not made.
 POISON = {
-    "broken JSON": ("not_json", "0"),
-    "wrong type": ("invalid_input", "0"),
-    "raise": ("task_failed", "2"),
-    "hang": ("timeout", "1"),
-    "exit": ("sandbox_killed", "2"),
-    "allocate": ("sandbox_killed", "2"),
+    "broken JSON": ("not_json", {"0"}),
+    "wrong type": ("invalid_input", {"0"}),
+    "raise": ("task_failed", {"1", "2"}),
+    "hang": ("timeout", {"1"}),
+    "exit": ("sandbox_killed", {"1", "2"}),
+    "allocate": ("sandbox_killed", {"1", "2"}),
 }
 
 
@@ -97,7 +98,7 @@ def check_letters(letters: dict[str, Any], injected: dict[str, tuple[str, bytes]
         letter, (reason, attempts) = letters[run_id], POISON[kind]
         assert letter.value == value
         assert letter.header("dlq-reason") == reason.encode(), (kind, letter.headers)
-        assert letter.header("dlq-attempts") == attempts.encode(), (kind, letter.headers)
+        assert letter.header("dlq-attempts").decode() in attempts, (kind, letter.headers)
         assert letter.header("dlq-topic").endswith(b"poison-proof.input")
         assert letter.header("dlq-offset").isdigit()
         assert letter.header("dlq-task") == (b"work" if reason not in {"not_json", "invalid_input"} else b"")

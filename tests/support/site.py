@@ -43,15 +43,17 @@ class Process:
                 env={**os.environ, **env},
                 start_new_session=True,
             )
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         assert self.popen.stdout is not None
-        for line in self.popen.stdout:
-            try:
-                self.events.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
+        with self.popen.stdout as lines:
+            for line in lines:
+                try:
+                    self.events.append(json.loads(line))
+                except json.JSONDecodeError:
+                    continue
 
     @property
     def alive(self) -> bool:
@@ -69,7 +71,8 @@ class Process:
             except subprocess.TimeoutExpired:
                 self.popen.kill()
                 await asyncio.to_thread(self.popen.wait)
-        return self.popen.returncode
+        await asyncio.to_thread(self._reader.join, patience)
+        return self.popen.wait()
 
 
 class WorkerProcess(Process):
