@@ -41,7 +41,7 @@ class DeadLetters:
 
     async def redrive(self, planned: Sequence[Redrive], *, payload: bytes | None = None) -> None:
         """Publish them to the input topic; returns when the broker has them all."""
-        records = [each.letter.again(each.number, payload=payload) for each in planned if not each.refused]
+        records = [each.letter.again(each.number, payload=payload) for each in planned if each.starts]
         if records:
             await produce(self.settings, names.input_topic(self.prefix, self.pipeline), records)
 

@@ -79,16 +79,22 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Redrive:
-    """What becomes of a letter: it starts again as `<root>#number`, or `refused` says why not."""
+    """What becomes of a letter: it starts again as `<root>#number`, or it cannot (`refused`), or need not (`skipped`)."""
 
     letter: Letter
     number: int = 0
     refused: str = ""
+    skipped: str = ""
+
+    @property
+    def starts(self) -> bool:
+        """Whether there is a new run."""
+        return not (self.refused or self.skipped)
 
     @property
     def run_id(self) -> str:
         """The id of the new run; empty when there is none."""
-        return "" if self.refused else f"{self.letter.root}#{self.number}"
+        return f"{self.letter.root}#{self.number}" if self.starts else ""
 
 
 @dataclass(slots=True)
@@ -139,11 +145,15 @@ def redrives(letters: Sequence[Letter], attempts: Attempts, *, named: bool) -> l
     """What becomes of each letter. `named`: the user asked for these very letters."""
     decided = []
     for letter in letters:
-        refused = _refusal(letter, attempts, named=named)
-        number = 0 if refused else attempts.next(letter.root)
-        if not refused:
-            attempts.took(letter.root, number)
-        decided.append(Redrive(letter, number, refused))
+        made = Redrive(
+            letter,
+            number=attempts.next(letter.root),
+            refused=_refusal(letter, attempts),
+            skipped="" if named else _needless(letter, attempts),
+        )
+        if made.starts:
+            attempts.took(letter.root, made.number)
+        decided.append(made)
     return decided
 
 
@@ -152,17 +162,22 @@ def root_of(run_id: str) -> str:
     return run_id.rpartition("#")[0] or run_id
 
 
-def _refusal(letter: Letter, attempts: Attempts, *, named: bool) -> str:
+def _refusal(letter: Letter, attempts: Attempts) -> str:
     if not letter.run_id:
         return "it carries no run id, so it is not a dead letter of ours"
     if "~" in letter.root:
         return "its run id was taken by another payload; send it again under a run id of its own"
     if attempts.next(letter.root) > LAST:
         return f"it was redriven {LAST - FIRST + 1} times, up to #{LAST}; send it again under a new run id"
-    latest, status = attempts.latest(letter.root)
-    if not named and latest != letter.run_id:
-        return f"it was redriven as {latest}, which {f'has {status}' if status else 'has no result yet'}"
     return ""
+
+
+def _needless(letter: Letter, attempts: Attempts) -> str:
+    latest, status = attempts.latest(letter.root)
+    if latest == letter.run_id:
+        return ""
+    ended = f"is {status}" if status else "has no result yet"
+    return f"it was redriven as {latest}, which {ended}"
 
 
 def _attempt(run_id: str) -> int:

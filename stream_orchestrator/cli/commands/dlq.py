@@ -105,11 +105,14 @@ def redrive(
     if as_json:
         voice.emit({"letters": [_outcome(each) for each in planned]})
     for each in planned:
+        name = f"letter {each.letter.id} (run {each.letter.run_id})"
         if each.refused:
-            voice.warn(f"letter {each.letter.id} (run {each.letter.run_id}) is not redriven: {each.refused}")
+            voice.warn(f"{name} is not redriven: {each.refused}")
+        elif each.skipped:
+            voice.say(f"{name} is left alone: {each.skipped}")
         elif not as_json:
             voice.show(f"{each.letter.id}  {each.letter.run_id}  ->  {each.run_id}")
-    done = sum(not each.refused for each in planned)
+    done = sum(each.starts for each in planned)
     voice.say(f"{done} of {len(planned)} {'would be' if dry_run else 'were'} redriven")
     return 1 if any(each.refused for each in planned) else 0
 
@@ -179,7 +182,11 @@ def _value(value: bytes | None) -> dict[str, Any]:
 
 
 def _outcome(planned: Any) -> dict[str, Any]:
-    outcome = {"new_run_id": planned.run_id or None, "refused": planned.refused or None}
+    outcome = {
+        "new_run_id": planned.run_id or None,
+        "refused": planned.refused or None,
+        "skipped": planned.skipped or None,
+    }
     return {**planned.letter.to_json(), **outcome}
 
 

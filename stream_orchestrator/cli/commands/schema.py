@@ -13,7 +13,9 @@ from stream_orchestrator.cli.options import Json
 
 
 def schema(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="pipeline, component, test_suite, ...")] = "pipeline",
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="pipeline, component, test_suite or another kind of document")
+    ] = "pipeline",
     as_json: Json = False,
 ) -> int:
     """Print the JSON Schema of a kind of document
