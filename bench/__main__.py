@@ -1,6 +1,7 @@
-"""Every benchmark of this folder, one after another: `python -m bench`. One whose first line asks for HOST:PORT gets a Kafka.
+"""Every benchmark of this folder, one after another: `python -m bench`.
 
-The Kafka is one node on this machine's JVM, started for it and stopped after; without JVM and Maven such a one is left out, loudly.
+One whose first line asks for HOST:PORT gets a Kafka: one node on this machine's JVM, started for it and stopped after.
+Without a JVM and Maven such a one is left out, loudly.
 """
 
 from __future__ import annotations
