@@ -17,7 +17,7 @@ from stream_orchestrator.cli.main import load
 
 PAGE = Path(__file__).with_name("commands.md")
 HEAD = """# Commands
-Made from `--help` by `docs/commands.py`; what they promise, with exit codes and JSON, is in the [reference](reference.md).
+Made from `--help` by `docs/commands.py`. Exit codes and JSON are in the [reference](reference.md).
 """
 
 

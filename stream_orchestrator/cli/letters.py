@@ -79,7 +79,7 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Redrive:
-    """What becomes of a letter: it starts again as `<root>#number`, or it cannot (`refused`), or need not (`skipped`)."""
+    """A letter's fate: it starts again as `<root>#number`, or it cannot (`refused`), or need not (`skipped`)."""
 
     letter: Letter
     number: int = 0

@@ -101,8 +101,9 @@ def test_the_page_of_commands_is_what_help_says(monkeypatch: pytest.MonkeyPatch)
 
 
 def modules_after(*arguments: str) -> set[str]:
-    code = f"import sys\nfrom stream_orchestrator.cli.main import main\nmain({list(arguments)})\nprint(*sys.modules, file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    code = "import sys; from stream_orchestrator.cli.main import main; main(sys.argv[1:]); "
+    code += "print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
     return {module.split(".")[0] for module in done.stderr.split()}
 
 
