@@ -49,13 +49,13 @@ class Position:
 
 async def produce(settings: StreamSettings, topic: str, records: Iterable[Outgoing]) -> list[Position]:
     """Send in order, and wait until all are acknowledged. Raises on the first that is not; earlier ones are sent."""
-    counts = await partitions_of(settings, [topic])
+    await partitions_of(settings, [topic])
     with translated(settings.bootstrap):
         producer = AIOKafkaProducer(**settings.producer(), linger_ms=5)
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
                 await producer.start()
-            sent = [await _send(producer, topic, one, count=counts[topic]) for one in records]
+            sent = [await _send(producer, topic, one) for one in records]
             return [Position(done.partition, done.offset) for done in await asyncio.gather(*sent)]
         finally:
             await producer.stop()
@@ -234,13 +234,22 @@ class Reader:
             return await self._consumer.beginning_offsets(parts), await self._consumer.end_offsets(parts)
 
 
-async def _send(producer: AIOKafkaProducer, topic: str, one: Outgoing, *, count: int) -> asyncio.Future[Any]:
-    if one.key is not None or one.value is not None:
-        return await producer.send(topic, one.value, key=one.key, partition=one.partition, headers=list(one.headers))
-    # The client refuses a record with neither; Kafka does not, and a dead letter may be one.
+async def _send(producer: AIOKafkaProducer, topic: str, one: Outgoing) -> asyncio.Future[Any]:
+    if one.key is None and one.value is None:
+        return await send_empty(producer, topic, partition=one.partition, headers=one.headers)
+    return await producer.send(topic, one.value, key=one.key, partition=one.partition, headers=list(one.headers))
+
+
+async def send_empty(
+    producer: AIOKafkaProducer, topic: str, *, partition: int | None, headers: Sequence[tuple[str, bytes]]
+) -> asyncio.Future[Any]:
+    """Put a record with neither key nor value in line. The client's `send` refuses one; Kafka does not, and a dead
+    letter may be one.
+    """
     batch = producer.create_batch()
-    batch.append(key=None, value=None, timestamp=None, headers=list(one.headers))
-    partition = random.randrange(count) if one.partition is None else one.partition  # noqa: S311  # no secret
+    batch.append(key=None, value=None, timestamp=None, headers=list(headers))
+    if partition is None:
+        partition = random.choice(sorted(await producer.partitions_for(topic)))  # noqa: S311  # no secret
     return await producer.send_batch(batch, topic, partition=partition)
 
 

@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartiti
 from stream_orchestrator.errors import HouseError
 from stream_orchestrator.streaming.core.model import APPLY_HINT
 from stream_orchestrator.streaming.faults import translate, translated
+from stream_orchestrator.streaming.client import send_empty
 from stream_orchestrator.streaming.settings import StreamSettings
 
 FOREVER = 10 * 365 * 86400.0  # seconds; a batch waits for the broker to come back, however long that takes
@@ -60,6 +61,8 @@ class Producer:
             raise HouseError("the producer is not running")
         while True:
             try:
+                if key is None and value is None:
+                    return await send_empty(client, topic, partition=partition, headers=headers)
                 return await client.send(topic, value, key=key, partition=partition, headers=list(headers))
             except KafkaTimeoutError:
                 continue  # no room in the batch for a whole request time-out: the broker is away, nothing was appended
