@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +16,9 @@ import orjson
 from stream_orchestrator.kernel import ids
 from stream_orchestrator.kernel.ports import Arrived
 
-_REDRIVE = re.compile(r"^(?P<root>[^#~]+)#(?P<n>[2-6])$")
+# A conflict has an id of ours (`<id>~<hash>`), and its dead letter may be redriven like any other.
+_REDRIVE = re.compile(r"(?P<root>[^#~]+(~[0-9a-f]{8})?)#(?P<n>[2-6])")
+_MAYBE_TOO_LARGE = re.compile(rb"\d{19}")  # 64 bits need 19 or 20 digits
 MAX_RUN_ID = 512
 
 
@@ -35,25 +39,42 @@ def read(record: Arrived, position: str) -> Identity:
     """Name an input record; `position` is where it stood on the input topic."""
     value = record.value or b""
     event = _event(value)
-    payload = value if event is None else orjson.dumps(event.get("data"))
+    payload = value if event is None else _data(event, value)
     trace = _text(record.header("traceparent") or record.header("ce_traceparent"))
     if event is not None and trace is None and isinstance(event.get("traceparent"), str):
         trace = event["traceparent"]
     redrive = _redriven(record)
     if redrive is not None:
         return Identity(payload=payload, traceparent=trace, **redrive)
-    given = _text(record.header("run-id"))
+    given = record.header("run-id")
     named = None if given else _source_and_id(record, event)
-    problem = _problem(given) if given else ""
+    problem = _problem(_text(given)) if given else ""
     supplied = bool(given or named) and not problem
-    run_id = ids.run_id_of(given if not problem else None, named, position)
+    run_id = ids.run_id_of(_text(given) if not problem else None, named, position)
     return Identity(run_id=run_id, supplied=supplied, payload=payload, traceparent=trace, problem=problem)
 
 
 def payload_of(value: bytes) -> bytes:
     """What the pipeline gets of a record's value: a CloudEvent's data, else the whole value."""
     event = _event(value)
-    return value if event is None else orjson.dumps(event.get("data"))
+    return value if event is None else _data(event, value)
+
+
+def _data(event: dict[str, Any], value: bytes) -> bytes:
+    """A CloudEvent's data as JSON. What we cannot write as it was stays whole: the input's own rules refuse it then."""
+    encoded = event.get("data_base64")
+    if isinstance(encoded, str) and "data" not in event:
+        try:
+            return base64.b64decode(encoded, validate=True)
+        except ValueError:
+            return b""
+    try:
+        if _MAYBE_TOO_LARGE.search(value):
+            # The fast reader makes floats of integers beyond 64 bits; so that they are refused, not changed:
+            return json.dumps(json.loads(value).get("data"), ensure_ascii=False).encode()
+        return orjson.dumps(event.get("data"))
+    except (TypeError, ValueError, RecursionError):
+        return value
 
 
 def _event(value: bytes) -> dict[str, Any] | None:
@@ -84,13 +105,15 @@ def _source_and_id(record: Arrived, event: dict[str, Any] | None) -> tuple[str, 
 def _redriven(record: Arrived) -> dict[str, Any] | None:
     """A dead letter on its way back: only our own `dlq redrive` sets this header."""
     root, given = _text(record.header("redrive-of")), _text(record.header("run-id"))
-    match = _REDRIVE.match(given or "")
-    if match is None or root is None or match["root"] != root:
+    match = _REDRIVE.fullmatch(given or "")
+    if match is None or root is None or match["root"] != root or not root.isprintable():
         return None
     return {"run_id": given, "supplied": True, "attempt": int(match["n"]), "retry_of": root}
 
 
-def _problem(run_id: str) -> str:
+def _problem(run_id: str | None) -> str:
+    if run_id is None:
+        return "a run id is UTF-8 text"
     if "#" in run_id or "~" in run_id:
         return "`#` and `~` are reserved in a run id"
     if len(run_id) > MAX_RUN_ID:

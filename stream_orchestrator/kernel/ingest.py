@@ -1,9 +1,9 @@
 """Ingest: an event on the input topic becomes a run, or a rejection. It belongs to the pipeline, not to a version.
 
 Promises
-  * One acknowledged input record is one run, whatever is redelivered: its id is the producer's, the CloudEvent's, or its
-    position's. Copies of an id meet in one partition of `<pipeline>.ingest`, where its row says what it was and which
-    version it began with.
+  * One acknowledged input record is one run, whatever is redelivered: its id is the producer's, the CloudEvent's, or
+    its position's. Copies of an id meet in one partition of `<pipeline>.ingest`, where its row says what it was and
+    which version it began with.
   * A partition goes over to another version at one offset, written down before the first record that uses it: a record
     read twice begins with the same version twice.
   * A broken record is a `rejected` result and a dead letter with its bytes untouched; both are the same in every copy.
@@ -19,11 +19,13 @@ from typing import Any, Protocol
 
 import orjson
 
-from stream_orchestrator.errors import HouseError
 from stream_orchestrator.kernel import audit, ids, results
 from stream_orchestrator.kernel.apply import Transition
 from stream_orchestrator.kernel.events import Begin, encode
 from stream_orchestrator.kernel.identity import Identity, headers_of, read
+from stream_orchestrator.kernel.inbox import together
+from stream_orchestrator.kernel.ingest_rows import Codec, KnownId, Switches
+from stream_orchestrator.kernel.limits import MAX_RECORD, MIB, excerpt
 from stream_orchestrator.kernel.ports import Arrived, Part
 from stream_orchestrator.kernel.rows import RunRow
 from stream_orchestrator.kernel.watch import Blind, SpanRecord, Watch
@@ -34,9 +36,10 @@ from stream_orchestrator.spec.inputs import InputRules, InvalidInput
 Work = Coroutine[Any, Any, None]
 EndOf = Callable[[str, int], Awaitable[int]]
 POSITION_HEADER, STAMP_HEADER = "so-position", "so-timestamp"
-MAX_PAYLOAD = 15 * 1024 * 1024  # a run's row holds its input beside its result: both must fit a 16 MB record
 VERSIONS_KEY = b"v"
-KEPT_SWITCHES = 16
+MAX_CARRIED = MIB  # bytes of headers that a rejection still carries along
+
+__all__ = ["Codec", "Door", "Ingest", "Version", "Versions"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,56 +58,6 @@ class Versions(Protocol):
 
     def active(self) -> Version: ...
     def get(self, version_id: str) -> Version | None: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownId:
-    """What is remembered of an id: the payload it came with, its version, where and when it was first seen."""
-
-    payload: str
-    version: str
-    position: str
-    stamp: int
-    expires: float
-
-
-@dataclass(frozen=True, slots=True)
-class Switches:
-    """Which version a partition's records begin with, from which offset on; the last entries only."""
-
-    entries: tuple[tuple[int, str], ...]
-
-    def at(self, offset: int) -> str:
-        """The version of the record at an offset."""
-        fitting = [version for first, version in self.entries if first <= offset]
-        return fitting[-1] if fitting else self.entries[0][1]
-
-
-class Codec:
-    """Rows of the ingest tables as bytes."""
-
-    @staticmethod
-    def encode(row: KnownId | Switches) -> bytes:
-        """A row as bytes."""
-        if isinstance(row, Switches):
-            return orjson.dumps({"switches": row.entries})
-        return orjson.dumps(row)
-
-    @staticmethod
-    def decode(data: bytes) -> KnownId | Switches:
-        """A row read back; one that cannot be read is our own failure."""
-        try:
-            body = orjson.loads(data)
-            if "switches" in body:
-                return Switches(tuple((int(first), version) for first, version in body["switches"]))
-            return KnownId(**body)
-        except (orjson.JSONDecodeError, TypeError, ValueError) as error:
-            raise HouseError(f"a row of the ingest table cannot be read: {error}") from error
-
-    @staticmethod
-    def due(row: KnownId | Switches) -> float | None:
-        """An id is forgotten at its horizon."""
-        return row.expires if isinstance(row, KnownId) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,46 +87,25 @@ class Ingest:
 
     def from_input(self, record: Arrived, part: Part) -> Work | None:
         """A producer's record."""
+        record = _plain(record)
         identity = read(record, record.position)
-        if identity.supplied:
-            return self._to_ingest(identity, record, part)
-        version = self._version(record, part)
-        return self._admit(identity, record, part, version=version, position=record.position, stamp=record.timestamp_ms)
+        seen = Seen(identity, record, record.position, record.timestamp_ms)
+        if identity.supplied and _size(record) <= MAX_RECORD:
+            return self._to_ingest(seen, part)
+        return self._admit(seen, part, self._version(record, part))
 
     def from_ingest(self, record: Arrived, part: Part) -> Work | None:
         """A record with an id of its own, where all its copies come."""
-        position, stamp = _origin(record)
-        bare = _without_origin(record)
-        identity = read(bare, position)
-        key = ids.run_key(identity.run_id)
-        known: KnownId | None = part.get(key)
-        payload = ids.digest(identity.payload).hex()
-        if known is None:
-            version = self.versions.active()
-            known = KnownId(
-                payload=payload,
-                version=version.id,
-                position=position,
-                stamp=stamp,
-                expires=part.now() + self.horizon_seconds,
-            )
-            self._remember(part, key, known)
-            return self._admit(identity, bare, part, version=version, position=position, stamp=stamp)
+        bare, position, stamp = _as_sent(record)
+        seen = Seen(read(bare, position), bare, position, stamp)
+        known = self._known(seen, part)
         pinned = self.versions.get(known.version)
-        if known.payload != payload:
-            return self._conflict(
-                identity, bare, part, pinned or self.versions.active(), known=known, position=position
-            )
+        if known.payload != _digest(seen.identity):
+            return self._conflict(seen, part)
         if pinned is None:
             error = results.ended("unknown_version", "UnknownVersion", f"version {known.version} is no longer deployed")
-            return self._reject(
-                identity, bare, part, self.versions.active(), error=error, position=position, stamp=known.stamp
-            )
-        return self._admit(identity, bare, part, version=pinned, position=known.position, stamp=known.stamp)
-
-    async def on_recovered(self, part: Part) -> None:
-        """A partition of the input is ours: remember where its records end that an earlier owner may have admitted."""
-        self._untouched_from[part.number] = await self.end_of(self.input, part.number)
+            return self._reject(seen.as_first(known), part, self.versions.active(), error=error)
+        return self._admit(seen.as_first(known), part, pinned)
 
     def on_due(self, part: Part, key: bytes) -> Work | None:
         """An id has passed its horizon."""
@@ -183,21 +115,26 @@ class Ingest:
         gone = part.delete(key)
         return None if gone is None else _settled(gone)
 
+    async def on_recovered(self, part: Part) -> None:
+        """A partition of the input is ours: remember where its records end that an earlier owner may have admitted."""
+        self._untouched_from[part.number] = await self.end_of(self.input, part.number)
+
     # --- steps ---------------------------------------------------------------------------------------------------
 
-    async def _to_ingest(self, identity: Identity, record: Arrived, part: Part) -> None:
-        origin = ((POSITION_HEADER, record.position.encode()), (STAMP_HEADER, str(record.timestamp_ms).encode()))
+    async def _to_ingest(self, seen: Seen, part: Part) -> None:
+        record = seen.record
+        origin = ((POSITION_HEADER, seen.position.encode()), (STAMP_HEADER, str(seen.stamp).encode()))
         await part.publish(
             self.ingest,
-            partition=ids.partition_of(identity.run_id, self.ingest_partitions),
+            partition=ids.partition_of(seen.identity.run_id, self.ingest_partitions),
             key=record.key,
             value=record.value,
             headers=(*record.headers, *origin),
         )
 
     def _version(self, record: Arrived, part: Part) -> Version:
-        """The version a record without an id begins with. It goes over to a new one only past every record that may have
-        been admitted before, by us or by an earlier owner: such a record begins with the same version again.
+        """The version a record without an id begins with. It goes over to a new one only past every record that may
+        have been admitted before, by us or by an earlier owner: such a record begins with the same version again.
         """
         active = self.versions.active()
         switches: Switches | None = part.get(VERSIONS_KEY)
@@ -207,99 +144,102 @@ class Ingest:
         untouched = record.offset >= self._untouched_from.get(part.number, 0)
         self._untouched_from[part.number] = max(self._untouched_from.get(part.number, 0), record.offset + 1)
         if untouched and switches.entries[-1][1] != active.id:
-            self._remember(
-                part, VERSIONS_KEY, Switches((*switches.entries, (record.offset, active.id))[-KEPT_SWITCHES:])
-            )
+            self._remember(part, VERSIONS_KEY, switches.over_to(record.offset, active.id))
             return active
         return self.versions.get(switches.at(record.offset)) or active
 
     def _remember(self, part: Part, key: bytes, row: KnownId | Switches) -> None:
-        """Set a row and begin to write it; who relies on it waits in `_durable`, so that a crash cannot decide anew."""
+        """Set a row and begin to write it; who relies on it waits in `_decided`, so that a crash cannot decide anew."""
         part.set(key, row)
-        self._writing[id(part), key] = writing = part.write(key)
-        writing.add_done_callback(lambda _: self._writing.pop((id(part), key), None))
+        writing = self._writing[id(part), key] = part.write(key)
+        writing.add_done_callback(lambda done: self._written((id(part), key), done))
 
-    async def _durable(self, part: Part, *keys: bytes) -> None:
-        for key in keys:
+    def _written(self, where: tuple[int, bytes], done: Future[Any]) -> None:
+        if self._writing.get(where) is done:  # a later write of the same row is still to be waited for
+            del self._writing[where]
+
+    def _known(self, seen: Seen, part: Part) -> KnownId:
+        """What is remembered of this id; from now on, when it is new."""
+        key = ids.run_key(seen.identity.run_id)
+        known: KnownId | None = part.get(key)
+        if known is None:
+            known = KnownId(
+                payload=_digest(seen.identity),
+                version=self.versions.active().id,
+                position=seen.position,
+                stamp=seen.stamp,
+                expires=part.now() + self.horizon_seconds,
+                traceparent=seen.identity.traceparent,
+            )
+            self._remember(part, key, known)
+        return known
+
+    async def _admit(self, seen: Seen, part: Part, version: Version) -> None:
+        identity, record = seen.identity, seen.record
+        run = _row(seen, version.plan)
+        begin = _begin(record, run, now=part.now(), timeout=version.plan.timeout)
+        error = _unfit(identity, version.rules, size=_size(record)) or _too_large(len(begin))
+        if error is not None:
+            await self._reject(seen, part, version, error=error)
+            return
+        await self._decided(seen, part)
+        home = ids.partition_of(record.key if record.key is not None else identity.run_id, version.partitions)
+        headers = (("run-id", identity.run_id.encode()),)
+        await part.publish(
+            version.start_inbox, partition=home, key=identity.run_id.encode(), value=begin, headers=headers
+        )
+        self._seen(run, part.now(), "accepted")
+
+    async def _decided(self, seen: Seen, part: Part) -> None:
+        """Whatever was decided for this record is durable: read again after a crash, it is decided the same."""
+        for key in (ids.run_key(seen.identity.run_id), VERSIONS_KEY):
             writing = self._writing.get((id(part), key))
             if writing is not None:
                 await asyncio.shield(writing)
 
-    async def _admit(
-        self,
-        identity: Identity,
-        record: Arrived,
-        part: Part,
-        *,
-        version: Version,
-        position: str,
-        stamp: int,
-    ) -> None:
-        error = _unfit(identity, version.rules)
-        run = _row(identity, record, version.plan, position=position, stamp=stamp)
-        await self._durable(part, ids.run_key(identity.run_id), VERSIONS_KEY)
-        if error is not None:
-            await self._reject(identity, record, part, version, error=error, position=position, stamp=stamp)
-            return
-        begin = _begin(record, run, now=part.now(), timeout=version.plan.timeout)
-        home = ids.partition_of(record.key if record.key is not None else identity.run_id, version.partitions)
-        headers = (("run-id", identity.run_id.encode()),)
-        await part.publish(
-            version.start_inbox, partition=home, key=identity.run_id.encode(), value=encode(begin), headers=headers
-        )
-        self._seen(run, part.now(), "accepted")
-
-    def _conflict(
-        self, identity: Identity, record: Arrived, part: Part, version: Version, *, known: KnownId, position: str
-    ) -> Work:
-        other = f"{identity.run_id}~{ids.sha256(identity.payload)[:8]}"
-        message = f"run id {identity.run_id!r} came before with another payload"
-        error = results.ended("run_id_conflict", "RunIdConflict", message)
-        named = replace(identity, run_id=other)
-        more = {"conflicts_with": identity.run_id}
-        return self._reject(named, record, part, version, error=error, position=position, stamp=known.stamp, more=more)
+    def _conflict(self, seen: Seen, part: Part) -> Work:
+        """The id came before with another payload. The rejection has an id of its own, remembered like any other."""
+        first = seen.identity.run_id
+        other = f"{first}~{ids.sha256(seen.identity.payload)[:8]}"
+        named = replace(seen, identity=replace(seen.identity, run_id=other, attempt=1, retry_of=None))
+        known = self._known(named, part)
+        error = results.ended("run_id_conflict", "RunIdConflict", f"run id {first!r} came before with another payload")
+        version = self.versions.get(known.version) or self.versions.active()
+        return self._reject(named.as_first(known), part, version, error=error, more={"conflicts_with": first})
 
     async def _reject(
-        self,
-        identity: Identity,
-        record: Arrived,
-        part: Part,
-        version: Version,
-        *,
-        error: dict[str, Any],
-        position: str,
-        stamp: int,
-        more: dict[str, Any] | None = None,
+        self, seen: Seen, part: Part, version: Version, *, error: dict[str, Any], more: dict[str, Any] | None = None
     ) -> None:
         """Every time in the result is the record's own: a copy of a rejection has the same bytes."""
-        run = _row(identity, record, version.plan, position=position, stamp=stamp)
-        outcome = results.rejected(version.plan, run, error, stamp / 1000, **(more or {}))
+        await self._decided(seen, part)
+        record, run = seen.record, _row(seen, version.plan)
+        outcome = results.rejected(version.plan, run, error, seen.stamp / 1000, **(more or {}))
         told = (
             Transition("rejected", run.attempt, {"reason": error["reason"], "message": error["message"][:500]}),
             Transition("dead_lettered", run.attempt, {"reason": error["reason"]}),
             Transition("result", run.attempt, {"status": "rejected"}),
         )
-        letter = letter_headers(run.run_id, position, run.headers, outcome.letter or {})
-        waits = (
-            part.publish(
-                self.results,
-                partition=None,
-                key=record.key,
-                value=outcome.result.encode(),
-                headers=result_headers(run.run_id, "rejected", run.trace_id, run.headers),
-            ),
-            _letter(part, self.dlq, record, letter),
-            part.publish(
-                self.audit,
-                partition=None,
-                key=run.run_id.encode(),
-                value=audit.record(version.plan, run, "ingest", position, now=stamp / 1000, transitions=told),
-            ),
+        now, at = seen.stamp / 1000, seen.position
+        carried = run.headers if _size_of(record.headers) <= MAX_CARRIED else ()
+        headers = result_headers(run.run_id, "rejected", run.trace_id, carried)
+        about = audit.record(version.plan, run, "ingest", at, now=now, transitions=told)
+        await together(
+            part.publish(self.results, partition=None, key=record.key, value=outcome.result.encode(), headers=headers),
+            self._letter(seen, part, run, outcome.letter or {}),
+            part.publish(self.audit, partition=None, key=run.run_id.encode(), value=about),
         )
-        for wait in waits:
-            await wait
         self.watch.count("runs_total", pipeline=version.plan.slug, version=version.plan.version, status="rejected")
         self._seen(run, part.now(), "rejected")
+
+    def _letter(self, seen: Seen, part: Part, run: RunRow, letter: dict[str, str]) -> Awaitable[Any]:
+        """The record as it came; one that is too large to be copied is referred to."""
+        record = seen.record
+        if _size(record) <= MAX_RECORD:
+            headers = letter_headers(run.run_id, seen.position, run.headers, letter)
+            return part.publish(self.dlq, partition=None, key=record.key, value=record.value, headers=headers)
+        headers = letter_headers(run.run_id, seen.position, (), letter)
+        key = record.key if len(record.key or b"") <= MAX_CARRIED else None
+        return part.publish(self.dlq, partition=None, key=key, value=_reference(seen), headers=headers)
 
     def _seen(self, run: RunRow, now: float, outcome: str) -> None:
         self.watch.span(
@@ -330,32 +270,54 @@ class Door:
         return work
 
 
-def _unfit(identity: Identity, rules: InputRules) -> dict[str, Any] | None:
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An input record, named: who it is, as it was sent, where it stood on the input topic, and its timestamp."""
+
+    identity: Identity
+    record: Bare
+    position: str
+    stamp: int
+
+    def as_first(self, known: KnownId) -> Seen:
+        """A copy as its first was: what is made of it has the same bytes."""
+        identity = replace(self.identity, traceparent=known.traceparent)
+        return replace(self, identity=identity, position=known.position, stamp=known.stamp)
+
+
+def _unfit(identity: Identity, rules: InputRules, *, size: int) -> dict[str, Any] | None:
     """Why an event cannot become a run, or None."""
     if identity.problem:
         return results.ended("invalid_input", "InvalidInput", identity.problem)
-    if len(identity.payload) > MAX_PAYLOAD:
-        message = f"the payload has {len(identity.payload)} bytes; at most {MAX_PAYLOAD} fit"
-        return results.ended("too_large", "TooLarge", message)
+    too_large = _too_large(size)
+    if too_large is not None:
+        return too_large
     try:
         rules.check(identity.payload)
     except InvalidInput as error:
-        return results.ended(error.reason, "InvalidInput", str(error))
+        return results.ended(error.reason, "InvalidInput", excerpt(str(error)))
     return None
 
 
-def _row(identity: Identity, record: Arrived, plan: Plan, *, position: str, stamp: int) -> RunRow:
+def _too_large(size: int) -> dict[str, Any] | None:
+    if size <= MAX_RECORD:
+        return None
+    message = f"the event has {size:,} bytes as it is kept (payload, key and headers); at most {MAX_RECORD:,} fit"
+    return results.ended("too_large", "TooLarge", message)
+
+
+def _row(seen: Seen, plan: Plan) -> RunRow:
+    identity, record, accepted = seen.identity, seen.record, seen.stamp / 1000
     trace_id, parent = ids.trace_of(identity.traceparent, identity.run_id)
-    key = None if record.key is None else record.key.decode("latin-1")
     return RunRow(
         run_id=identity.run_id,
         payload="",
-        key=key,
+        key=None if record.key is None else record.key.decode("latin-1"),
         headers=headers_of(record),
-        position=position,
-        accepted_at=stamp / 1000,
-        deadline=stamp / 1000 + plan.timeout,
-        at=position,
+        position=seen.position,
+        accepted_at=accepted,
+        deadline=accepted + plan.timeout,
+        at=seen.position,
         supplied=identity.supplied,
         attempt=identity.attempt,
         retry_of=identity.retry_of,
@@ -364,10 +326,11 @@ def _row(identity: Identity, record: Arrived, plan: Plan, *, position: str, stam
     )
 
 
-def _begin(record: Arrived, run: RunRow, *, now: float, timeout: float) -> Begin:
-    return Begin(
+def _begin(record: Bare, run: RunRow, *, now: float, timeout: float) -> bytes:
+    """The run on its way to its home. A record that is no text is no run, whatever becomes of it here."""
+    begin = Begin(
         run_id=run.run_id,
-        payload=(record.value or b"").decode(),
+        payload=(record.value or b"").decode(errors="replace"),
         key=run.key,
         headers=run.headers,
         position=run.position,
@@ -379,16 +342,31 @@ def _begin(record: Arrived, run: RunRow, *, now: float, timeout: float) -> Begin
         trace_id=run.trace_id,
         parent_span=run.parent_span,
     )
+    return encode(begin)
 
 
-def _origin(record: Arrived) -> tuple[str, int]:
-    position, stamp = record.header(POSITION_HEADER), record.header(STAMP_HEADER)
-    return (position or record.position.encode()).decode(), int(stamp or record.timestamp_ms)
+def _digest(identity: Identity) -> str:
+    return ids.digest(identity.payload).hex()
+
+
+def _reference(seen: Seen) -> bytes:
+    value = seen.record.value or b""
+    topic, partition, offset = seen.position.rsplit("/", 2)
+    place = {"topic": topic, "partition": int(partition), "offset": int(offset)}
+    return orjson.dumps({"reference": {**place, "bytes": len(value), "sha256": ids.sha256(value)}})
+
+
+def _size(record: Arrived) -> int:
+    return len(record.value or b"") + len(record.key or b"") + _size_of(record.headers)
+
+
+def _size_of(headers: Headers) -> int:
+    return sum(len(name) + len(value or b"") + 16 for name, value in headers)
 
 
 @dataclass(frozen=True, slots=True)
 class Bare:
-    """An ingest record as it stood on the input topic: without the headers that ingest added."""
+    """A record as its producer sent it: without the headers that ingest added, and with no header that is null."""
 
     topic: str
     partition: int
@@ -400,7 +378,7 @@ class Bare:
 
     @property
     def position(self) -> str:
-        """`topic/partition/offset` on the ingest topic."""
+        """`topic/partition/offset`, where it was read."""
         return f"{self.topic}/{self.partition}/{self.offset}"
 
     def header(self, name: str) -> bytes | None:
@@ -408,13 +386,29 @@ class Bare:
         return next((value for header, value in self.headers if header == name), None)
 
 
-def _without_origin(record: Arrived) -> Bare:
-    kept = tuple(item for item in record.headers if item[0] not in {POSITION_HEADER, STAMP_HEADER})
-    return Bare(record.topic, record.partition, record.offset, record.timestamp_ms, record.key, record.value, kept)
+def _plain(record: Arrived) -> Bare:
+    headers = tuple((name, value or b"") for name, value in record.headers)  # Kafka has null headers; we have none
+    return Bare(record.topic, record.partition, record.offset, record.timestamp_ms, record.key, record.value, headers)
 
 
-def _letter(part: Part, topic: str, record: Arrived, headers: Headers) -> Any:
-    return part.publish(topic, partition=None, key=record.key, value=record.value, headers=headers)
+def _as_sent(record: Arrived) -> tuple[Bare, str, int]:
+    """A record of the ingest topic as it was on the input topic; its last headers say where that was, and when."""
+    bare = _plain(record)
+    added = [name for name, _ in bare.headers[-2:]]
+    if added != [POSITION_HEADER, STAMP_HEADER]:
+        return bare, record.position, record.timestamp_ms  # somebody wrote to the ingest topic: a record like any other
+    (_, position), (_, stamp) = bare.headers[-2:]
+    bare = replace(bare, headers=bare.headers[:-2])
+    try:
+        return bare, _position(position.decode()), int(stamp)
+    except ValueError:
+        return bare, record.position, record.timestamp_ms
+
+
+def _position(text: str) -> str:
+    _, partition, offset = text.rsplit("/", 2)
+    int(partition), int(offset)
+    return text
 
 
 async def _settled(wait: Any) -> None:

@@ -17,7 +17,7 @@ _EXCERPT = "..."
 
 
 def misfit(value: Any, what: str = "the output") -> Fault | None:
-    """Why a value cannot be stored, or None: JSON as we write it has 64-bit numbers, whole characters, bounded depth."""
+    """Why a value cannot be stored, or None: JSON as we write it has 64-bit numbers, whole characters, some depth."""
     nested = value
     for _ in range(_WRAPPED):
         nested = [nested]

@@ -272,7 +272,7 @@ class World:
             part.recover()
             again = part.app.on_recovered(part)
             if again is not None:
-                self.spawn(again)
+                await again  # before the first record, as on a broker
 
 
 def check_part(part: MemoryPart) -> Part:

@@ -1,4 +1,4 @@
-"""Pipelines made by hand, and worlds in memory to run them in: fake scripts and models, a virtual clock, crashes on demand."""
+"""Pipelines made by hand, and worlds in memory to run them in: fakes, a virtual clock, crashes on demand."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def plan(*tasks: dict[str, Any], **more: Any) -> Plan:
 
 
 class FakeKind:
-    """Does what its option says: script, call, value, flaky (a script that fails first), broken, ask (a script that calls)."""
+    """Does what its option says: script, call, value, flaky (fails first), broken, ask (a script that calls)."""
 
     name = "fake"
     summary = guarantees = example = "fake"
@@ -261,6 +261,11 @@ class StormyWorld(World):
             raise Crashed
         self.dice.choice(moves)()
         return True
+
+    @property
+    def busy(self) -> bool:
+        """Whether something has not landed."""
+        return any(self.lanes.values())
 
     def _land(self, lane: deque[tuple[asyncio.Future[Any], Callable[[], Any]]]) -> None:
         future, act = lane.popleft()
