@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from aiokafka import TopicPartition
+
 from stream_orchestrator.errors import MissingError
 from stream_orchestrator.kernel import rows
 from stream_orchestrator.kernel.rows import RunRow
@@ -40,7 +42,11 @@ async def waiting(settings: StreamSettings, prefix: str, plan: Plan) -> int:
         records = await read_all(settings, inbox)
     except MissingError:
         return 0
+    if not records:
+        return 0
+    # Named one by one: the embedded broker has no answer to "all of the group". -1 is nothing acked yet.
+    parts = [TopicPartition(inbox, number) for number in {record.partition for record in records}]
     async with administering(settings) as admin:
-        committed = await admin.list_consumer_group_offsets(names.app_id(prefix, plan))
-    acked = {part.partition: seen.offset for part, seen in committed.items() if part.topic == inbox}
+        committed = await admin.list_consumer_group_offsets(names.app_id(prefix, plan), partitions=parts)
+    acked = {part.partition: seen.offset for part, seen in committed.items()}
     return sum(1 for record in records if record.offset >= acked.get(record.partition, 0))
