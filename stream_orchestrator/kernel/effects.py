@@ -19,6 +19,7 @@ class RunScript:
     `bindings` are its template values by placeholder name; `names` the bare names it sees (inputs, upstream outputs).
     `journal` holds the answers of `process_with_llm` by call number: a script that asks for a number that is not there
     ends as `ScriptDone(kind="call")` and is run again from its top when the answer is.
+    `rank`: when scripts wait, the lowest goes first (when the run was accepted: runs that began earlier end earlier).
     `info` is what `context` answers by itself: `run_id, key, pipeline, version, task, attempt, variables, outputs`.
     """
 
@@ -32,6 +33,7 @@ class RunScript:
     memory_bytes: int = MEMORY_BYTES
     network: bool = False
     env: tuple[str, ...] = ()
+    rank: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,7 @@ def run_script(attempt: Attempt, *, journal: bool = False) -> RunScript:
         memory_bytes=int(options.get("memory_bytes") or MEMORY_BYTES),
         network=bool(options.get("network")),
         env=tuple(options.get("env") or ()),
+        rank=attempt.around.run.accepted_at,
     )
 
 

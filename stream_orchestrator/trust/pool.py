@@ -24,6 +24,7 @@ from stream_orchestrator.trust.masking import Masker
 from stream_orchestrator.trust.process import Hello, Outcome, ProcessLost, SandboxProcess
 from stream_orchestrator.trust.scratch import Scratch
 from stream_orchestrator.trust.secrets import Secrets, is_ours
+from stream_orchestrator.trust.turnstile import Turnstile
 
 FINGERPRINT_KEY = "STREAM_ORCHESTRATOR__TRUST__FINGERPRINT_KEY"
 MAX_RUNS = 1_000  # a process is replaced after so many: what scripts leave behind does not add up for ever
@@ -52,7 +53,8 @@ class ScriptPool:
     """Runs scripts in `size` warm processes, and keeps one more in reserve.
 
     Promises
-      * `run` never raises for what a script does. Runs start in the order they were asked for.
+      * `run` never raises for what a script does. Runs of the lowest `rank` start first, of one rank in the order they were
+        asked for: the scripts of runs that began earlier come before those of later ones.
       * A script that hangs holds one process until its deadline; then it is killed and the reserve takes its place.
       * A crash costs the run that caused it, and no other.
       * A value that a script got as a secret is masked in messages and reports.
@@ -83,7 +85,7 @@ class ScriptPool:
         self._scratch_parent = scratch
         self._scratch: Scratch | None = None
         self._threads = ThreadPoolExecutor(max_workers=self._size + 1, thread_name_prefix="host-function")
-        self._slots = asyncio.Semaphore(self._size)
+        self._turnstile = Turnstile(self._size)
         # The process used last comes first: its caches are warm. None: the pool is closed.
         self._idle: asyncio.LifoQueue[SandboxProcess | None] = asyncio.LifoQueue()
         self._processes: set[SandboxProcess] = set()
@@ -112,13 +114,13 @@ class ScriptPool:
             return ScriptDone(kind="error", error_type="TypeError", message=f"its inputs are not JSON: {error}")
         self._waiting += 1
         try:
-            await self._slots.acquire()
+            await self._turnstile.enter(script.rank)
         finally:
             self._waiting -= 1
         try:
             return await self._run_on(await self._take(), script, step)
         finally:
-            self._slots.release()
+            self._turnstile.leave()
 
     async def close(self) -> None:
         """Kill every process and delete what scripts wrote. Runs that are still going end as `killed`."""

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from sandbox_scripts import script
 
+from stream_orchestrator.kernel.effects import RunScript
 from stream_orchestrator.trust.child.context import NOT_BUILT
 from stream_orchestrator.trust.pool import ScriptPool
 from stream_orchestrator.trust.secrets import Secrets
@@ -320,3 +321,13 @@ async def test_a_question_from_another_thread_is_refused(pool: ScriptPool) -> No
         return threads.submit(process_with_llm, "hi").result()
     """
     assert "the script's own thread" in (await pool.run(script(body))).message
+
+
+async def test_run_is_read_by_attribute_and_by_key(pool: ScriptPool) -> None:
+    names = {"run": {"id": "r-1", "key": None}}
+    done = await pool.run(
+        RunScript(
+            source="def __step__(__b__):\n    return [run.id, run['id'], run.key, run]\n", digest="run", names=names
+        )
+    )
+    assert done.value == ["r-1", "r-1", None, {"id": "r-1", "key": None}]

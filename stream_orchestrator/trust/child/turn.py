@@ -102,12 +102,25 @@ def _names(step: Mapping[str, Any], station: Station, *, reports: Reports, model
     return {
         **station.helpers,
         **{name: _remote(name, station.wire) for name in station.host_functions},
-        **step["names"],
+        **{
+            name: _Run(value) if name == "run" and isinstance(value, dict) else value
+            for name, value in step["names"].items()
+        },
         "context": context,
         "logger": Logger(reports),
         "process_with_llm": model.process_with_llm,
         "__name__": "script",
     }
+
+
+class _Run(dict[str, Any]):
+    """The name `run`: `run.id` and `run["id"]` are the same, as they are in templates."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"`run` has {', '.join(self)}, and no {name}") from None
 
 
 def _remote(name: str, wire: Wire) -> Callable[..., Any]:
