@@ -157,6 +157,18 @@ class App:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._fence.heard, asked_at)
 
+    def refused(self, fault: Exception) -> None:
+        """The coordinator will not have us as we are; called from the consumer's thread."""
+        ours = HouseError(f"{self.spec.id} is refused by its group's coordinator: {fault}", hint=self._whose_id())
+        ours.__cause__ = fault
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._fail, ours)
+
+    def _whose_id(self) -> str:
+        # Kafka fences the older of two static members with an error that aiokafka has no name for.
+        stem = self._settings.instance_id
+        return f"if another process uses the instance id {stem}, give each its own" if stem else ""
+
     async def revoking(self, *, lost: bool) -> None:
         """A rebalance begins, and takes all partitions: hand over what is finished, freeze the rest."""
         deadline = time.monotonic() + REVOKE_BUDGET
@@ -190,12 +202,8 @@ class App:
     def _note_forgotten(self) -> None:
         now = time.monotonic()
         if self._settings.instance_id and now - self._forgotten_at < UNKNOWN_WITHIN:
-            self._fail(
-                HouseError(
-                    f"{self.spec.id} was thrown out of its group twice within a minute",
-                    hint=f"another process uses the instance id {self._settings.instance_id}; give each its own",
-                )
-            )
+            said = f"{self.spec.id} was thrown out of its group twice within a minute"
+            self._fail(HouseError(said, hint=self._whose_id()))
         self._forgotten_at = now
 
     def assigned(self, assigned: set[TP], generation: int) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, cast
 
 import aiokafka
-from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.events import Event
 from faust.transport import drivers
@@ -29,7 +29,7 @@ from stream_orchestrator.streaming.core.chunk import Chunk
 SCHEME = "orchestrator"
 FETCH_WAIT = 0.25  # seconds a fetch waits in the client; a paused partition that is wanted again waits no longer
 FETCH_WAIT_PAUSED = 0.02  # ... while one is paused
-MAX_POLL = 1000
+LISTEN_INTERVAL = 0.5
 
 
 class House(Protocol):
@@ -55,6 +55,10 @@ class House(Protocol):
         """A good answer of the coordinator, to what was asked then. Called from the consumer's thread."""
         ...
 
+    def refused(self, fault: Exception) -> None:
+        """The coordinator will not have us as we are. Called from the consumer's thread."""
+        ...
+
     async def revoking(self, *, lost: bool) -> None:
         """All partitions are being revoked; `lost`: the coordinator does not know us any more."""
         ...
@@ -78,6 +82,7 @@ class Thread(driver.AIOKafkaConsumerThread):
         super().__post_init__()
         self.house = cast(Any, self.app).house
         self._ends: dict[TP, int] = {}
+        self._listener: asyncio.Task[None] | None = None
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         return aiokafka.AIOKafkaConsumer(
@@ -98,9 +103,21 @@ class Thread(driver.AIOKafkaConsumerThread):
             return good
 
         coordinator._do_heartbeat = heartbeat
+        self._listener = self.thread_loop.create_task(self._listen(coordinator))
+
+    async def _listen(self, coordinator: Any) -> None:
+        # aiokafka parks a failed coordination until somebody asks. Faust never does: the member would hang for ever.
+        while True:
+            await asyncio.sleep(LISTEN_INTERVAL)
+            try:
+                coordinator.check_errors()
+            except KafkaError as fault:
+                self.house.refused(fault)
 
     async def on_thread_stop(self) -> None:
         """Stop; leave the group only when it is meant to."""
+        if self._listener is not None:
+            self._listener.cancel()
         if self.house.leaving and self._consumer is not None:
             coordinator = self._consumer._coordinator
             coordinator._group_instance_id = None  # aiokafka lets no static member leave; the broker does
@@ -108,6 +125,9 @@ class Thread(driver.AIOKafkaConsumerThread):
                 # Nor one of generation 0, which is the embedded broker's first; LeaveGroup does not carry it.
                 coordinator.generation = max(coordinator.generation, 1)
         await super().on_thread_stop()
+
+    def close(self) -> None:
+        """Stopping closes the client in its own loop; upstream closes it here a second time, from another thread."""
 
     @property
     def member_id(self) -> str:

@@ -9,9 +9,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionError
 
 from stream_orchestrator.errors import HouseError
+from stream_orchestrator.streaming.client import send_empty
 from stream_orchestrator.streaming.core.model import APPLY_HINT
 from stream_orchestrator.streaming.faults import translate, translated
-from stream_orchestrator.streaming.client import send_empty
 from stream_orchestrator.streaming.settings import StreamSettings
 
 FOREVER = 10 * 365 * 86400.0  # seconds; a batch waits for the broker to come back, however long that takes

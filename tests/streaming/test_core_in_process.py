@@ -1,16 +1,17 @@
-"""The streaming core on the embedded broker: no idempotence, no static members, generation 0."""
+"""The streaming core within one process, where a test can look at its agents; on the embedded broker and on Kafka."""
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from support.broker import Broker
 from support.processes import until
 
@@ -69,9 +70,9 @@ class Chunks:
 _open: list[Stream] = []
 
 
-async def connect(broker: Broker) -> Stream:
+async def connect(broker: Broker, instance_id: str = "one") -> Stream:
     """A stream that is closed when the test is over, however it ends."""
-    stream = Stream(broker.settings)
+    stream = Stream(dataclasses.replace(broker.settings, instance_id=instance_id))
     await stream.start()
     _open.append(stream)
     return stream
@@ -236,3 +237,117 @@ async def test_two_apps_of_one_process_do_not_wait_for_each_other(embedded: Brok
     await until(lambda: slow.started == 1, 20, "the slow one to be busy")
     await send(embedded, "in", ["b1", "b2"])
     await until(lambda: quick.seen == ["b1", "b2"], 20, "the quick one to be done")
+
+
+class Quiet:
+    """An inbox that nothing is sent to."""
+
+    contiguous = True
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+
+    def receive(self, _record: Record, _part: Partition) -> None:
+        return None
+
+
+class Diary:
+    """An app whose rows say who handed them over, and which notes the turns of its partitions' lives."""
+
+    def __init__(self, broker: Broker, name: str) -> None:
+        self.name = name
+        self.found: dict[int, list[str]] = {}
+        self.spec = AppSpec(
+            broker.topic("app"),
+            (Quiet(broker.topic("in")), Quiet(broker.topic("mid"))),
+            PARTITIONS,
+            broker.topic("table"),
+            Codec(),
+            on_recovered=self.recovered,
+            on_revoking=self.revoking,
+        )
+
+    def recovered(self, part: Partition) -> None:
+        self.found[part.number] = [part.get(key)["by"] for key in part.keys()]  # type: ignore[index]  # noqa: SIM118
+
+    def revoking(self, part: Partition) -> Awaitable[Any]:
+        key = f"{self.name}-{part.number}".encode()
+        part.set(key, {"by": self.name})
+        return part.write(key)
+
+
+async def test_what_is_written_while_revoking_is_there_for_the_next_owner(broker: Broker) -> None:
+    await make(broker, "in", "mid", "table")
+    first, second = Diary(broker, "first"), Diary(broker, "second")
+    alone = await (await connect(broker, "one")).add(first.spec)
+    await until(lambda: alone.ready.is_set() and len(first.found) == PARTITIONS, 20, "the first to serve all")
+    other = await (await connect(broker, "two")).add(second.spec)
+    await until(lambda: other.ready.is_set() and alone.ready.is_set(), 30, "both to serve")
+    moved, kept = other.statistics().assigned, alone.statistics().assigned
+    assert len(moved) == len(kept) == 1
+    assert second.found == {moved[0]: ["first"]}
+    assert first.found[kept[0]] == [], "what came back was not recovered again"
+
+
+@pytest.mark.embedded
+async def test_the_first_record_waits_for_on_recovered(embedded: Broker) -> None:
+    await make(embedded, "in", "table")
+    await send(embedded, "in", ["a1"])
+    agent = Tally(embedded.topic("in"))
+    gate, asked = asyncio.Event(), []
+
+    async def recovered(part: Partition) -> None:
+        asked.append(part.number)
+        await gate.wait()
+
+    stream = await connect(embedded)
+    app = await stream.add(
+        AppSpec(
+            embedded.topic("app"),
+            (agent,),
+            PARTITIONS,
+            embedded.topic("table"),
+            Codec(),
+            on_recovered=recovered,
+        )
+    )
+    await until(lambda: len(asked) == PARTITIONS and app.statistics().lag == 1, 20, "the record to be fetched")
+    assert agent.seen == []
+    gate.set()
+    await until(lambda: agent.seen == ["a1"], 10, "it to be delivered")
+
+
+@pytest.mark.kafka
+async def test_records_that_retention_took_before_they_were_read_halt_their_partition(kafka: Broker) -> None:
+    await make(kafka, "in", "table")
+    await life_of_one(kafka, Codec(), ["a1"])
+    await send(kafka, "in", ["a2", "a3"])
+    admin = AIOKafkaAdminClient(**kafka.settings.connection())
+    await admin.start()
+    tps = [TopicPartition(kafka.topic("in"), number) for number in range(PARTITIONS)]
+    await admin.delete_records({tp: RecordsToDelete(before_offset=-1) for tp in tps})
+    await admin.close()
+    agent = Tally(kafka.topic("in"))
+    app = await (await connect(kafka)).add(
+        AppSpec(kafka.topic("app"), (agent,), PARTITIONS, kafka.topic("table"), Codec())
+    )
+    await until(lambda: bool(app.statistics().halted), 20, "the partition to be halted")
+    assert [reason for reason in app.statistics().halted.values() if "were deleted before they were read" in reason]
+    assert not app.ready.is_set()
+
+
+@pytest.mark.kafka
+async def test_two_processes_with_one_instance_id_end_with_a_word_about_it(kafka: Broker) -> None:
+    await make(kafka, "in", "table")
+    streams = [await connect(kafka, "twin") for _ in range(2)]
+    for stream in streams:
+        await stream.add(
+            AppSpec(kafka.topic("app"), (Tally(kafka.topic("in")),), PARTITIONS, kafka.topic("table"), Codec())
+        )
+    crashes = [asyncio.ensure_future(stream.crashed()) for stream in streams]
+    done, pending = await asyncio.wait(crashes, timeout=40, return_when=asyncio.FIRST_COMPLETED)
+    for crash in pending:
+        crash.cancel()
+    fault = done.pop().result()
+    assert isinstance(fault, HouseError)
+    assert "another process uses the instance id twin" in fault.hint
