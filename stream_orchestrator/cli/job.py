@@ -12,7 +12,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +37,9 @@ from stream_orchestrator.streaming.settings import StreamSettings
 
 STDOUT = Path("-")
 DRAIN = 30.0  # seconds for tasks, and as long for calls: when all results are there, nothing is left to wait for
+LATE = 5.0  # the same when the time is over: nobody waits for more
 POLL = 0.5
+Write = Callable[[Record], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +83,9 @@ async def run_job(job: Job) -> int:
 
 
 async def _served(
-    job: Job, settings: StreamSettings, prefix: str, plan: Plan, events: list[Event], write: _Write
+    job: Job, settings: StreamSettings, prefix: str, plan: Plan, events: list[Event], write: Write
 ) -> tuple[Tally, float]:
-    worker = BackgroundWorker(job.worker_arguments(settings, prefix))
+    worker, patience = BackgroundWorker(job.worker_arguments(settings, prefix)), 2 * DRAIN + 10
     started = time.monotonic()
     worker.start()
     try:
@@ -95,10 +97,14 @@ async def _served(
             await course.follow(settings, names.input_topic(prefix, plan.slug), events)
             seconds = time.monotonic() - sent_at
         if missing := course.tally.missing():
+            patience = LATE
             await _tell_missing(settings, prefix, missing, timeout=job.timeout)
         return course.tally, seconds
+    except asyncio.CancelledError:
+        voice.say("stopping; what has begun may end (Ctrl-C again stops at once)")
+        raise
     finally:
-        await worker.stop(patience=2 * DRAIN + 10)
+        await worker.stop(patience=patience)
         worker.close()
 
 
@@ -106,7 +112,7 @@ class _Course:
     """Sending and receiving at once, until every result is there or the time is over."""
 
     def __init__(
-        self, job: Job, worker: BackgroundWorker, reader: Reader, write: _Write, *, total: int, started: float
+        self, job: Job, worker: BackgroundWorker, reader: Reader, write: Write, *, total: int, started: float
     ) -> None:
         self.tally = Tally()
         self._job, self._worker, self._reader, self._write = job, worker, reader, write
@@ -156,11 +162,9 @@ async def _tell_missing(settings: StreamSettings, prefix: str, missing: list[str
 
 # --- results out -----------------------------------------------------------------------------------------------------
 
-_Write = Any  # Callable[[Record], None], kept simple for the two ways below
-
 
 @contextmanager
-def _output(path: Path | None) -> Iterator[_Write]:
+def _output(path: Path | None) -> Iterator[Write]:
     """A function that writes a result as a line. The file is made before anything starts."""
     if path is None:
         yield lambda record: None
