@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
 import jsonschema_rs
+import orjson
 
 from stream_orchestrator.errors import RunError
 from stream_orchestrator.kernel.effects import Answer, CallRequest, ScriptDone
@@ -23,8 +25,8 @@ class LlmTask:
     name = "llm_task"
     summary = "Sends a prompt to a model; the output is its text, or a typed value."
     guarantees = (
-        "One attempt per call id. A call is made again only after a crash or an ambiguous time-out between sending it and "
-        "recording its answer (`on_ambiguous: fail` forbids even that); never in rebalances or drains."
+        "One attempt per call id. A call is made again only after a crash or an ambiguous time-out between sending it "
+        "and recording its answer (`on_ambiguous: fail` forbids even that); never in rebalances or drains."
     )
     example = """\
 name: "Summary"
@@ -39,6 +41,8 @@ tasks:
         """Render and ask; with `script:`, run it."""
         if attempt.variant.options.get("script"):
             return run_script(attempt, journal=True)
+        if (schema := attempt.variant.options.get("output_schema")) is not None:
+            _validator(schema)  # one that no answer can be held against is found before anything is paid
         return Ask(_request(attempt))
 
     def scripted(self, attempt: Attempt, done: ScriptDone) -> Step:
@@ -85,9 +89,13 @@ def _text(value: Any) -> str:
 
 def _typed(text: str, schema: dict[str, Any] | None, kind: str | None) -> Any:
     """The value that an answer spells. ValueError says what is wrong with it."""
-    value = json.loads(_unfenced(text), parse_constant=_refuse)
+    try:
+        value = json.loads(_unfenced(text), parse_constant=_refuse)
+        orjson.dumps(value)
+    except (TypeError, RecursionError) as error:  # numbers beyond 64 bits, half characters, depth
+        raise ValueError(str(error)) from error
     if schema is not None:
-        problems = [error.message for error in jsonschema_rs.validator_for(schema).iter_errors(value)]
+        problems = [error.message for error in _validator(schema).iter_errors(value)]
         if problems:
             raise ValueError("; ".join(problems[:3]))
     wanted = _TYPES.get(kind or "")
@@ -106,6 +114,19 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
+def _validator(schema: dict[str, Any]) -> jsonschema_rs.Validator:
+    """What holds an answer against a schema. RunError when the schema is none; it never fetches anything."""
+    try:
+        return _compiled(json.dumps(schema))
+    except ValueError as error:
+        raise RunError(f"`output_schema` is not a JSON Schema: {str(error)[:300]}") from error
+
+
+@lru_cache(maxsize=256)
+def _compiled(schema: str) -> jsonschema_rs.Validator:
+    return jsonschema_rs.validator_for(json.loads(schema), retriever=_refuse)
+
+
 def _unfenced(text: str) -> str:
     """Models like to wrap JSON in a Markdown fence; the fence is not part of the value."""
     stripped = text.strip()
@@ -115,4 +136,4 @@ def _unfenced(text: str) -> str:
 
 
 def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+    raise ValueError(f"{name} is refused")

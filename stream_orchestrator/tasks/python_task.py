@@ -13,8 +13,8 @@ class PythonTask:
     name = "python_task"
     summary = "Runs a Python script on the input and the outputs of earlier tasks."
     guarantees = (
-        "At least once: a script runs again after a crash that came before its output was recorded, so use `run.id` as the "
-        "idempotency key of what it does outside. Its output is recorded before it is used twice."
+        "At least once: a script runs again after a crash that came before its output was recorded, so use `run.id` as "
+        "the idempotency key of what it does outside. Its output is recorded before it is used twice."
     )
     example = """\
 name: "Word count"

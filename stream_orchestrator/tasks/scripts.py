@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from stream_orchestrator.errors import RunError
 from stream_orchestrator.kernel.effects import MEMORY_BYTES, CallRequest, RunScript, ScriptDone
 from stream_orchestrator.kernel.kinds import Ask, Attempt, Fault, Step, Value
 from stream_orchestrator.kernel.scope import outputs_of
+from stream_orchestrator.plan import templates
 from stream_orchestrator.plan.models import current
 from stream_orchestrator.plan.scripts import Script
 from stream_orchestrator.plan.templates import SKIPPED
@@ -20,12 +22,12 @@ def run_script(attempt: Attempt, *, journal: bool = False) -> RunScript:
     script = Script.parse(options["script"])
     prepared = script.prepare(attempt.scope)
     outputs = outputs_of(attempt.row)
-    bound = {**attempt.scope, **outputs, "tasks": outputs}
+    bound = {**attempt.scope, "tasks": outputs}
     return RunScript(
         source=prepared.source,
         digest=prepared.digest,
         bindings=dict(prepared.bindings),
-        names={name: _plain(bound[name]) for name in prepared.names if name in bound},
+        names={name: _plain(bound[name]) for name in prepared.names},
         journal=dict(attempt.row.journal) if journal else {},
         info=_info(attempt, outputs),
         timeout=max(LEAST_SECONDS, attempt.deadline - attempt.now),
@@ -69,11 +71,14 @@ def script_ended(attempt: Attempt, done: ScriptDone) -> Step:
 
 
 def _request(attempt: Attempt, asked: dict[str, Any]) -> CallRequest:
-    options = attempt.variant.options
+    """What a script asks. It can write into its own pipe, so nothing is believed of it but that it is a map."""
+    model = asked.get("model") or templates.render(attempt.variant.options.get("model"), attempt.scope)
+    if not isinstance(model, str) or not model:
+        raise RunError(f"`process_with_llm` needs a model's name, and has {model!r}")
     return CallRequest(
-        model=current(asked.get("model") or options.get("model") or ""),
-        messages=({"role": "user", "content": asked["text"]},),
-        params=dict(asked.get("params") or {}),
+        model=current(model),
+        messages=({"role": "user", "content": str(asked.get("text", ""))},),
+        params=params if isinstance(params := asked.get("params"), dict) else {},
         deadline=attempt.deadline,
         on_ambiguous=attempt.variant.on_ambiguous,
     )
