@@ -206,7 +206,14 @@ class Stepper:
             fault = Fault(type="UnknownModel", message=message)
         if fault is not None:
             return self._fault(row, fault)
-        call_id = ids.call_id(row.run_id, self.task.name, row.variant, row.attempt, number)
+        call_id = ids.call_id(
+            self.around.plan.slug,
+            row.run_id,
+            self.task.name,
+            variant=row.variant,
+            attempt=row.attempt,
+            number=number,
+        )
         request = replace(request, deadline=min(request.deadline or deadline, deadline))
         due = max(request.deadline, self.now) + CALL_GRACE
         row = replace(row, state="calling", call_id=call_id, call_number=number, due=due)

@@ -35,9 +35,9 @@ def partition_of(key: bytes | str, partitions: int) -> int:
     return int.from_bytes(digest(key, size=8), "big") % partitions
 
 
-def call_id(run_id: str, task: str, variant: int, attempt: int, number: int) -> str:
-    """One call of one attempt of one step."""
-    return digest("call", run_id, task, f"{variant}/{attempt}/{number}").hex()
+def call_id(pipeline: str, run_id: str, task: str, *, variant: int, attempt: int, number: int) -> str:
+    """One call of one attempt of one step. Pipelines share call topics, and may be given the same run ids."""
+    return digest("call", pipeline, run_id, task, f"{variant}/{attempt}/{number}").hex()
 
 
 def unit(*parts: str) -> float:
