@@ -23,7 +23,7 @@ def record(plan: Plan, run: RunRow, task: str, at: str, *, now: float, transitio
     return dumps(
         {
             "format": FORMAT,
-            "event_id": ids.event_id(run.run_id, [task, at, *marks]),
+            "event_id": ids.event_id(run.run_id, [plan.slug, task, at, *marks]),
             "run_id": run.run_id,
             "pipeline": plan.slug,
             "version": plan.version,

@@ -1,6 +1,6 @@
 """Mutants of pipelines that work: no traceback ever, every rejection says where and what next, few mistakes slip through.
 
-    pytest -s tests/proofs/test_five_hundred_mutants.py      MUTANTS_SEED replays, MUTANTS_ROUNDS lengthens it
+pytest -s tests/proofs/test_five_hundred_mutants.py      MUTANTS_SEED replays, MUTANTS_ROUNDS lengthens it
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 from support.mutations import SEMANTIC, STRUCTURAL
 
@@ -27,7 +26,10 @@ from stream_orchestrator.spec.loader import load_bytes
 from stream_orchestrator.spec.problems import Problem, errors_in, render
 
 ROOT = Path(__file__).parents[2]
-SOURCES = [*sorted((ROOT / "pipelines" / "production").glob("*.yaml")), *sorted((Path(__file__).parent / "pipelines").glob("orders-proof.yaml"))]
+SOURCES = [
+    *sorted((ROOT / "pipelines" / "production").glob("*.yaml")),
+    *sorted((Path(__file__).parent / "pipelines").glob("orders-proof.yaml")),
+]
 SEED = int(os.environ.get("MUTANTS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 ROUNDS = int(os.environ.get("MUTANTS_ROUNDS", "4"))
 BAR = 0.95
@@ -120,7 +122,9 @@ def test_nearly_all_mistakes_are_rejected_each_with_a_place_and_a_hint() -> None
 
 
 def test_the_command_says_the_same_of_a_folder_of_mutants(tmp_path: Path) -> None:
-    kept = [mutant for mutant in (*semantic_mutants(), *structural_mutants()) if mutant[2] == 0 and mutant[1] == SOURCES[-1]]
+    kept = [
+        mutant for mutant in (*semantic_mutants(), *structural_mutants()) if mutant[2] == 0 and mutant[1] == SOURCES[-1]
+    ]
     for name, _, number, raw in kept:
         (tmp_path / f"{name}-{number}.yaml").write_bytes(raw)
     arguments = [sys.executable, "-m", "stream_orchestrator", "validate", str(tmp_path), "--json"]
@@ -141,6 +145,8 @@ def test_the_command_says_the_same_of_a_folder_of_mutants(tmp_path: Path) -> Non
 def _difference(path: Path, raw: bytes) -> str:
     import difflib
 
-    before = yaml.safe_dump(json.loads(json.dumps(yaml.safe_load(path.read_text()))), sort_keys=False, allow_unicode=True)
+    before = yaml.safe_dump(
+        json.loads(json.dumps(yaml.safe_load(path.read_text()))), sort_keys=False, allow_unicode=True
+    )
     lines = difflib.unified_diff(before.splitlines(), raw.decode().splitlines(), lineterm="", n=0)
     return "\n".join(f"    {line[:140]}" for line in lines if line[:1] in "+-" and line[:3] not in {"+++", "---"})
