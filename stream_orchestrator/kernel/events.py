@@ -1,4 +1,4 @@
-"""What steps tell each other: reports, tokens, replies; and their bytes on an inbox.
+"""What steps tell each other: reports, tokens, replies, cancels; and their bytes on an inbox.
 
 Promises
   * Every edge carries exactly one token per run. A token's report is its source's whole story, its trail the stories
@@ -88,7 +88,14 @@ class Begin:
     parent_span: str = ""
 
 
-Event = Token | Reply | Begin
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """Somebody wants a run to end now. It comes to the start inbox of the run's home, behind the run itself."""
+
+    run_id: str
+
+
+Event = Token | Reply | Begin | Cancel
 
 
 def report_from(data: dict[str, Any]) -> Report:
@@ -128,6 +135,8 @@ def encode(event: Event) -> bytes:
             body = {"reply": {"run_id": event.run_id, "call_id": event.call_id, "answer": asdict(event.answer)}}
         case Begin():
             body = {"begin": asdict(event)}
+        case Cancel():
+            body = {"cancel": asdict(event)}
     return orjson.dumps({"format": FORMAT, **body})
 
 
@@ -141,6 +150,8 @@ def decode(data: bytes | None) -> Event:
             return token_from(body["token"])
         if "reply" in body:
             return read(Reply, body["reply"], answer=read(Answer, body["reply"]["answer"]))
+        if "cancel" in body:
+            return read(Cancel, body["cancel"])
         begin = body["begin"]
         return read(Begin, begin, headers=tuple((str(name), str(value)) for name, value in begin["headers"]))
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:

@@ -14,7 +14,7 @@ from typing import Any
 
 from stream_orchestrator.kernel import events, ids, results, rows
 from stream_orchestrator.kernel.apply import Transition, trail_of
-from stream_orchestrator.kernel.events import Begin, Report, Token
+from stream_orchestrator.kernel.events import Begin, Cancel, Report, Token
 from stream_orchestrator.kernel.inbox import Work, ended_by, together
 from stream_orchestrator.kernel.limits import MAX_RECORD
 from stream_orchestrator.kernel.ports import Arrived, Part
@@ -37,7 +37,9 @@ class Lifecycle:
     # --- the first task ------------------------------------------------------------------------------------------
 
     def on_begin(self, event: events.Event, record: Arrived, part: Part) -> Work | None:
-        """A run arrives at its home; or a copy of it does."""
+        """A run arrives at its home; or a copy of it does; or somebody cancels it."""
+        if isinstance(event, Cancel) and (work := self.cancel(part, event.run_id)) is not None:
+            return work
         if not isinstance(event, Begin):
             self.telling.late(event)
             return None
