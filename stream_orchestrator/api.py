@@ -1,8 +1,9 @@
-"""From Python: load a pipeline and run it in memory, in a notebook or a unit test. The same kernel as on Kafka, no broker."""
+"""From Python: load a pipeline and run it in memory, in a notebook or a unit test. The same kernel as on Kafka."""
 
 from __future__ import annotations
 
 import inspect
+import os
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -23,6 +24,7 @@ from stream_orchestrator.kernel import events, ids, results
 from stream_orchestrator.kernel.effects import Answer, CallRequest
 from stream_orchestrator.kernel.engine import Engine
 from stream_orchestrator.kernel.events import Begin
+from stream_orchestrator.kernel.identity import payload_of
 from stream_orchestrator.kernel.memory import App, World
 from stream_orchestrator.kernel.rows import Codec, RunRow
 from stream_orchestrator.kernel.wires import Wires
@@ -32,7 +34,8 @@ from stream_orchestrator.spec.inputs import InputRules, InvalidInput
 from stream_orchestrator.tasks import KINDS
 from stream_orchestrator.trust.pool import ScriptPool
 
-Functions = Iterable[Callable[..., Any] | str] | Mapping[str, Callable[..., Any]]
+Function = Callable[..., Any] | str | PathLike[str]
+Functions = Function | Iterable[Function] | Mapping[str, Callable[..., Any]]
 Model = Callable[[CallRequest], Any] | str | list[str]
 Models = Mapping[str, Model] | Model
 ANY_MODEL = "*"
@@ -67,20 +70,22 @@ class Pipeline:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
 
-    async def run(self, inputs: Mapping[str, Any], *, functions: Functions = (), models: Models | None = None) -> Result:
+    async def run(
+        self, inputs: Mapping[str, Any], *, functions: Functions = (), models: Models | None = None
+    ) -> Result:
         """Run one event in memory, and return its result, whatever became of it.
 
         `functions`: helper functions, as callables (they run here, in this process, and take and give JSON), files or
         module names (they run in the sandbox). `models`: answers by model name (`"*"` for any): a text, a list of texts
-        in turn, or a function of the request that returns a text, a dict (as JSON) or an `Answer`, and may raise. A single
-        one stands for every model. None asks the real ones.
+        in turn, or a function of the request that returns a text, a dict (as JSON) or an `Answer`, and may raise. A
+        single one stands for every model. None asks the real ones.
         Raises MissingError when a helper function is missing; a failing run is a result, not an exception.
         """
         payload = orjson.dumps(dict(inputs))
         rules = InputRules.from_plan(self.plan.inputs, self.plan.input_validation)
         run_id = uuid.uuid4().hex
         try:
-            rules.check(payload)
+            rules.check(payload_of(payload))
         except InvalidInput as error:
             return self._rejected(run_id, payload, error)
         files, callables = _sorted(functions)
@@ -96,19 +101,26 @@ class Pipeline:
             if calls is not None:
                 await calls.close()
 
-    async def _play(
-        self, run_id: str, payload: bytes, *, rules: InputRules, pool: ScriptPool, attempt: Any
-    ) -> Result:
+    async def _play(self, run_id: str, payload: bytes, *, rules: InputRules, pool: ScriptPool, attempt: Any) -> Result:
         world, wires = World(clock=time.time), _wires()
-        engine = Engine(plan=self.plan, wires=wires, kinds=KINDS, scripts=pool, rules=rules, fetch=_nothing_there)
+        engine = Engine(
+            plan=self.plan,
+            wires=wires,
+            kinds=KINDS,
+            scripts=pool,
+            rules=rules,
+            fetch=_nothing_there,
+            env={name: os.environ[name] for name in self.plan.env if name in os.environ},
+        )
         agents = {agent.topic: agent for agent in engine.agents()}
-        part = world.add(App(agents, Codec(), engine.on_due, engine.on_recovered))
+        world.add(App(agents, Codec(), engine.on_due, engine.on_recovered))
         caller = CallAgent(topic="calls", letters=wires.internal_dlq, attempt=attempt, send=_nobody)
         world.add(App({"calls": caller}, CallCodec(), caller.on_due, caller.on_recovered))
         world.append(wires.inbox(START), None, events.encode(self._begin(run_id, payload)))
-        await world.run(until=lambda: bool(world.topics[wires.results]))
-        del part
-        await world.crash()  # nothing is owed any more: work that waits for an expired run is cut
+        try:
+            await world.run(until=lambda: bool(world.topics[wires.results]))
+        finally:
+            await world.stop()  # nothing is owed any more: work that outlives its run is cut
         return Result(**orjson.loads(world.topics[wires.results][0].value or b""))
 
     def _begin(self, run_id: str, payload: bytes) -> Begin:
@@ -169,15 +181,15 @@ def _real(calls: CallService) -> _Script:
 
 def _asker(models: Models | None) -> _Script:
     """Answers from what the caller gave; lists are used up one by one, their last text stays."""
-    table: Mapping[str, Model] = models if isinstance(models, Mapping) else {ANY_MODEL: models or []}
+    only: Model = [] if models is None or isinstance(models, Mapping) else models
+    table: Mapping[str, Model] = models if isinstance(models, Mapping) else {ANY_MODEL: only}
     turns: dict[str, int] = {}
 
     async def attempt(request: CallRequest, call_id: str) -> Answer:
         name = request.model if request.model in table else ANY_MODEL
-        if name not in table:
-            message = f"no answer was given for model {request.model}"
-            return Answer(error_type="NoAnswer", message=message)
-        given = table[name]
+        given = table.get(name, [])
+        if given == []:
+            return Answer(error_type="NoAnswer", message=f"no answer was given for model {request.model}")
         if isinstance(given, list):
             turn = turns[name] = turns.get(name, -1) + 1
             given = given[min(turn, len(given) - 1)]
@@ -200,9 +212,16 @@ def _answer(request: CallRequest, said: Any) -> Answer:
 def _sorted(functions: Functions) -> tuple[tuple[str, ...], dict[str, Callable[..., Any]]]:
     if isinstance(functions, Mapping):
         return (), dict(functions)
-    given = list(functions)
-    files = tuple(each for each in given if isinstance(each, str))
-    return files, {each.__name__: each for each in given if not isinstance(each, str)}
+    given = [functions] if isinstance(functions, str | PathLike) or callable(functions) else list(functions)
+    files = tuple(os.fspath(each) for each in given if isinstance(each, str | PathLike))
+    return files, {_name(each): each for each in given if not isinstance(each, str | PathLike)}
+
+
+def _name(function: Any) -> str:
+    name = getattr(function, "__name__", "")
+    if not callable(function) or not name.isidentifier():
+        raise TypeError(f"{function!r} has no name that a script could call; give functions={{'name': ...}}")
+    return str(name)
 
 
 def _wires() -> Wires:
@@ -213,7 +232,7 @@ def _wires() -> Wires:
         audit="audit",
         internal_dlq="internal",
         route=service_of,
-        calls={service: "calls" for service in ("offline", "openai", "anthropic")},
+        calls=dict.fromkeys(("offline", "openai", "anthropic"), "calls"),
         shards=dict.fromkeys(("offline", "openai", "anthropic"), 1),
     )
 
