@@ -1,6 +1,6 @@
 """Pipelines, prefixes and versions beside each other: none sees the other's events; a version never changes unseen.
 
-    pytest -s tests/proofs/test_isolation.py
+pytest -s tests/proofs/test_isolation.py
 """
 
 from __future__ import annotations
@@ -102,7 +102,9 @@ async def test_two_pipelines_in_one_worker_see_only_their_own_events(kafka: Brok
 async def test_two_prefixes_on_one_cluster_see_only_their_own_events(kafka: Broker, plans: Any, serve: Any) -> None:
     base = WorkerSettings(stream=kafka.settings, partitions=4)
     prefixes = {"one": f"{kafka.prefix}a.", "two": f"{kafka.prefix}b."}
-    workers = [await serve(replace(base, prefix=prefix), plans("Same", "1.0.0", mark)) for mark, prefix in prefixes.items()]
+    workers = [
+        await serve(replace(base, prefix=prefix), plans("Same", "1.0.0", mark)) for mark, prefix in prefixes.items()
+    ]
     for mark, prefix in prefixes.items():
         await send(kafka, prefix, "same")
         assert await outputs(kafka, prefix, "same", count=EVENTS) == marked(mark)
@@ -119,7 +121,9 @@ async def test_runs_finish_on_the_version_they_began_with(kafka: Broker, plans: 
     async with reading(kafka.settings, names.results_topic(kafka.prefix, "moving")) as reader:
         async for _ in reader.follow(count=1, timeout=60):
             pass
-    new = await serve(settings, plans("Moving", "1.1.0", "new"))  # the old version is served beside it: it has runs in flight
+    new = await serve(
+        settings, plans("Moving", "1.1.0", "new")
+    )  # the old version is served beside it: it has runs in flight
     await send(kafka, kafka.prefix, "moving", first=EVENTS)
     found = await outputs(kafka, kafka.prefix, "moving", count=2 * EVENTS)
     assert found == sorted([*marked("old"), *marked("new", EVENTS)])
@@ -129,7 +133,9 @@ async def test_runs_finish_on_the_version_they_began_with(kafka: Broker, plans: 
 
 @pytest.mark.kafka
 @pytest.mark.slow
-async def test_a_restarted_worker_finishes_runs_of_a_version_whose_file_is_gone(kafka: Broker, plans: Any, serve: Any) -> None:
+async def test_a_restarted_worker_finishes_runs_of_a_version_whose_file_is_gone(
+    kafka: Broker, plans: Any, serve: Any
+) -> None:
     settings = WorkerSettings(stream=kafka.settings, prefix=kafka.prefix, partitions=4, script_workers=2)
     old = await serve(settings, plans("Moving", "1.0.0", "old", pause=0.1))
     await send(kafka, kafka.prefix, "moving")

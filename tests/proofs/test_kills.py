@@ -1,6 +1,6 @@
 """Workers die under load; nothing is lost, nothing is answered twice differently, and calls repeated are bounded.
 
-    pytest -s tests/proofs/test_kills.py            KILLS_SEED, KILLS_EVENTS, KILLS_KILLS replay or shorten it
+pytest -s tests/proofs/test_kills.py            KILLS_SEED, KILLS_EVENTS, KILLS_KILLS replay or shorten it
 """
 
 from __future__ import annotations
@@ -38,7 +38,13 @@ async def test_ten_kills_under_load_lose_nothing_and_repeat_no_more_calls_than_w
     chance = random.Random(SEED)
     calls_log = tmp_path / "calls.jsonl"
     models = Process(
-        "stream_orchestrator.testkit.models", "--delay", "0.2", "--log", str(calls_log), env={}, log=tmp_path / "models.log"
+        "stream_orchestrator.testkit.models",
+        "--delay",
+        "0.2",
+        "--log",
+        str(calls_log),
+        env={},
+        log=tmp_path / "models.log",
     )
     await until(lambda: bool(models.events), 20, "the model server")
     env = {"OPENAI_BASE_URL": models.events[0]["openai"], "OPENAI_API_KEY": "test"}
@@ -49,7 +55,9 @@ async def test_ten_kills_under_load_lose_nothing_and_repeat_no_more_calls_than_w
     ]
     try:
         await asyncio.gather(*(worker.ready() for worker in workers))
-        async with Traffic(kafka.settings, f"{kafka.prefix}kill-proof.input", f"{kafka.prefix}kill-proof.results") as traffic:
+        async with Traffic(
+            kafka.settings, f"{kafka.prefix}kill-proof.input", f"{kafka.prefix}kill-proof.results"
+        ) as traffic:
             kills: list[float] = []
             feeding = asyncio.create_task(
                 traffic.feed(

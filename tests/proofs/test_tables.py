@@ -1,6 +1,6 @@
 """What runs leave behind: stubs, and when their time is over, nothing.
 
-    pytest -s tests/proofs/test_tables.py           TABLES_RUNS shortens it
+pytest -s tests/proofs/test_tables.py           TABLES_RUNS shortens it
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ async def test_after_many_runs_only_stubs_are_left_and_past_the_horizon_nothing(
     left = living(await read_all(kafka.settings, table))
     kinds = {type(rows.decode(value)) for value in left.values()}
     sizes = [len(key) + len(value) for key, value in left.items()]
-    print(f"rows left {len(left)}, all stubs: {kinds == {Stub}}; {sum(sizes) / len(sizes):.0f} bytes per stub, key included")
+    print(
+        f"rows left {len(left)}, all stubs: {kinds == {Stub}}; {sum(sizes) / len(sizes):.0f} bytes per stub, key included"
+    )
     assert (len(left), kinds) == (RUNS, {Stub})
     assert max(sizes) <= 48
 
@@ -59,9 +61,15 @@ async def test_after_many_runs_only_stubs_are_left_and_past_the_horizon_nothing(
     await later.start()
     await until(lambda: later.health()[1]["apps"][names.app_id(kafka.prefix, plan)]["rows"] == 0, 120, "stubs to go")
     assert await later.drain()
-    tables = [table, f"{names.input_topic(kafka.prefix, plan.slug)}.table", f"{names.ingest_topic(kafka.prefix, plan.slug)}.table"]
-    remaining = {topic: [key for key in living(await read_all(kafka.settings, topic)) if key[:1] != b"v"] for topic in tables}
-    print(f"with the clock {HORIZON / 86_400:g} days on: {({topic: len(keys) for topic, keys in remaining.items()})}")
+    tables = [
+        table,
+        f"{names.input_topic(kafka.prefix, plan.slug)}.table",
+        f"{names.ingest_topic(kafka.prefix, plan.slug)}.table",
+    ]
+    remaining = {
+        topic: [key for key in living(await read_all(kafka.settings, topic)) if key[:1] != b"v"] for topic in tables
+    }
+    print(f"with the clock {HORIZON / 86_400:g} days on: { ({topic: len(keys) for topic, keys in remaining.items()}) }")
     assert not any(remaining.values())
 
 

@@ -30,11 +30,12 @@ READY_WITHIN = 90.0
 
 
 class Process:
-    """A command of ours; its stdout's JSON lines are `events`. The log has its stderr."""
+    """A command of ours; its stdout's JSON lines are `events`, the others `broken`. The log has its stderr."""
 
     def __init__(self, *arguments: str, env: dict[str, str], log: Path) -> None:
         self.log = log
         self.events: list[dict[str, Any]] = []
+        self.broken: list[bytes] = []
         with log.open("ab") as stderr:
             self.popen = subprocess.Popen(
                 [sys.executable, "-m", *arguments],
@@ -53,7 +54,7 @@ class Process:
                 try:
                     self.events.append(json.loads(line))
                 except json.JSONDecodeError:
-                    continue
+                    self.broken.append(line)
 
     @property
     def alive(self) -> bool:

@@ -1,6 +1,6 @@
 """Broken events and scripts that misbehave, among good ones, on real Kafka: every one is a dead letter, nobody waits.
 
-    pytest -s tests/proofs/test_poison.py           POISON_EVENTS shortens it, POISON_SEED replays it
+pytest -s tests/proofs/test_poisoned_events.py           POISON_EVENTS shortens it, POISON_SEED replays it
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ async def test_poison_becomes_dead_letters_and_holds_nobody_up(kafka: Broker, tm
     worker = WorkerProcess([PIPELINE], *flags, env=env, log=tmp_path / "worker.log")
     try:
         await worker.ready()
-        async with Traffic(kafka.settings, f"{kafka.prefix}poison-proof.input", f"{kafka.prefix}poison-proof.results") as traffic:
+        async with Traffic(
+            kafka.settings, f"{kafka.prefix}poison-proof.input", f"{kafka.prefix}poison-proof.results"
+        ) as traffic:
             injected = await poisoned(traffic, chance)
             await traffic.all_answered(300)
             letters = await letters_of(kafka)
@@ -92,7 +94,9 @@ async def letters_of(kafka: Broker) -> dict[str, Any]:
 
 
 def check_letters(letters: dict[str, Any], injected: dict[str, tuple[str, bytes]]) -> None:
-    print(f"injected {len(injected)}, dead letters {len(letters)}: {dict(Counter(kind for kind, _ in injected.values()))}")
+    print(
+        f"injected {len(injected)}, dead letters {len(letters)}: {dict(Counter(kind for kind, _ in injected.values()))}"
+    )
     assert letters.keys() == injected.keys()
     for run_id, (kind, value) in injected.items():
         letter, (reason, attempts) = letters[run_id], POISON[kind]
@@ -115,13 +119,19 @@ async def check_neighbours(traffic: Traffic) -> None:
         while run_id not in traffic.answered:
             await asyncio.sleep(0.005)
         slowest = max(slowest, traffic.answered[run_id] - traffic.sent[run_id])
-    print(f"{POOL - 1} scripts hang in a pool of {POOL}: the slowest of 20 neighbours was answered after {slowest:.2f} s")
+    print(
+        f"{POOL - 1} scripts hang in a pool of {POOL}: the slowest of 20 neighbours was answered after {slowest:.2f} s"
+    )
     assert slowest <= 1.0
     await traffic.all_answered(30)
 
 
 async def check_redrive(
-    kafka: Broker, flags: tuple[str, ...], letters: dict[str, Any], injected: dict[str, tuple[str, bytes]], traffic: Traffic
+    kafka: Broker,
+    flags: tuple[str, ...],
+    letters: dict[str, Any],
+    injected: dict[str, tuple[str, bytes]],
+    traffic: Traffic,
 ) -> None:
     run_id = next(run_id for run_id, (kind, _) in injected.items() if kind == "wrong type")
     mended = Path(traffic.input.replace(".", "-") + ".json")
