@@ -51,9 +51,8 @@ async def test_after_many_runs_only_stubs_are_left_and_past_the_horizon_nothing(
     left = living(await read_all(kafka.settings, table))
     kinds = {type(rows.decode(value)) for value in left.values()}
     sizes = [len(key) + len(value) for key, value in left.items()]
-    print(
-        f"rows left {len(left)}, all stubs: {kinds == {Stub}}; {sum(sizes) / len(sizes):.0f} bytes per stub, key included"
-    )
+    mean = sum(sizes) / len(sizes)
+    print(f"rows left {len(left)}, all stubs: {kinds == {Stub}}; {mean:.0f} bytes per stub, key included")
     assert (len(left), kinds) == (RUNS, {Stub})
     assert max(sizes) <= 48
 
