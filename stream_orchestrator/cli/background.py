@@ -2,8 +2,9 @@
 
 Promises
   * It is the same `worker` that people start, in a process of its own; it dies with us, however we die.
-  * `ready` returns when it serves, or raises with its own words and its own exit code.
-  * `stop` drains it. What it has said is kept in its log until `close`.
+  * `ready` returns when it serves, or raises with its own exit code.
+  * What it says to people goes on to ours, on stderr; its log is for who asks for `entries`.
+  * `stop` drains it.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ import os
 import signal
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from stream_orchestrator.cli import voice
 from stream_orchestrator.errors import OrchestratorError
 from stream_orchestrator.streaming.brokers.leash import Leashed
 
 TICK = 0.05
-SHOWN = 4000  # of its last words, in characters
 
 
 class WorkerFailed(OrchestratorError):
@@ -42,6 +44,7 @@ class BackgroundWorker:
         self._folder = tempfile.TemporaryDirectory(prefix="stream-orchestrator-")
         self._log = Path(self._folder.name) / "worker.log"
         self._read = 0
+        self._last: deque[dict[str, Any]] = deque(maxlen=3)
         self._process: Leashed | None = None
 
     def start(self) -> None:
@@ -60,27 +63,31 @@ class BackgroundWorker:
             await asyncio.sleep(TICK)
 
     def check(self) -> None:
-        """Raise if it has ended."""
+        """Pass on what it says to people, and raise if it has ended."""
         assert self._process is not None
-        if self._process.exit_code is not None:
-            code = self._process.exit_code
-            raise WorkerFailed(f"the worker ended: {self.last_words()}", exit_code=code if code in (2, 3) else 1)
+        code = self._process.exit_code
+        self._last += self.entries()
+        if code is not None:
+            # What it said to people stands above; of its log, only the end is worth a look now.
+            logged = "\n".join(str(entry.get("message", "")) for entry in self._last)
+            hint = logged or "what it said stands above"
+            raise WorkerFailed(
+                f"the worker ended with exit code {code}", exit_code=code if code in (2, 3) else 1, hint=hint
+            )
 
     def entries(self) -> list[dict[str, Any]]:
-        """The lines of its log that are JSON and were not read yet. A line that is being written waits."""
+        """The entries of its log that were not read yet; what else it says goes to stderr. Half a line waits."""
         with self._log.open("rb") as file:
             file.seek(self._read)
             whole, newline, _ = file.read().rpartition(b"\n")
         self._read += len(whole) + len(newline)
-        return [entry for line in whole.split(b"\n") if (entry := _object(line))]
-
-    def last_words(self) -> str:
-        """What it said that is no log entry (its error), else its last entries."""
-        lines = self._log.read_bytes().splitlines()
-        said = [line.decode(errors="replace") for line in lines if not _object(line)]
-        if not any(said):
-            said = [str(entry.get("message", "")) for line in lines[-3:] if (entry := _object(line))]
-        return "\n".join(said)[-SHOWN:].strip().removeprefix("error: ") or "it said nothing"
+        found = []
+        for line in whole.split(b"\n") if newline else ():
+            if (entry := _object(line)) is not None:
+                found.append(entry)
+            else:
+                voice.say(voice.printable(line.decode(errors="replace")))
+        return found
 
     async def stop(self, *, patience: float) -> int:
         """Drain it, at most so long; the exit code: 0, nothing was cut."""

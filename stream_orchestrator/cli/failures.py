@@ -56,7 +56,8 @@ def _causes(error: BaseException) -> Iterator[str]:
     said = str(error)
     while (cause := error.__cause__) is not None:
         text = str(cause).strip()
-        if text and text not in said:
+        # Of foreign errors only the system's speak to people; a parser's or a client's was said in our words.
+        if text and text not in said and isinstance(cause, OSError | OrchestratorError):
             yield f"{type(cause).__name__}: {text}"
         said += text
         error = cause

@@ -75,11 +75,19 @@ def _command(name: str, arguments: list[str]) -> int:
         from stream_orchestrator.cli.surroundings import warn_of_unknown
 
         warn_of_unknown(os.environ)
+    import logging
+
     import typer
 
+    # What the client says of a broker that is away, we say ourselves; a worker sets up its own log.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL + 1)
     runnable: Any = typer.main.get_command(load(name))
-    code = runnable.main(arguments, prog_name=f"{PROGRAM} {name}", standalone_mode=False)
-    return _interrupted() if code == INTERRUPTED else int(code or 0)
+    try:
+        # Not `runnable.main`: it has exits of its own, for interrupts and for pipes that are closed.
+        with runnable.make_context(f"{PROGRAM} {name}", arguments) as context:
+            return int(runnable.invoke(context) or 0)
+    except typer.Exit as done:
+        return done.exit_code
 
 
 def _unknown(name: str) -> int:

@@ -188,6 +188,7 @@ def test_what_needs_a_broker_says_so_when_none_is_named(call: Any, words: list[s
 def test_a_broker_that_is_not_there_is_3_and_named(call: Any, words: list[str]) -> None:
     said = call(*words, "--broker", "kafka://127.0.0.1:1")
     assert (said.code, said.out) == (3, "")
+    assert said.err.startswith("error: ")
     assert "127.0.0.1:1" in said.err
     assert "hint:" in said.err
 

@@ -106,6 +106,7 @@ def test_each_branch_of_the_error_tree_has_its_exit_code(raising: Any, error: Or
 def test_a_cause_is_told_once_and_only_if_the_message_has_not_said_it(raising: Any) -> None:
     assert "cause: OSError: no route" in raising(MissingError("no Kafka answers"), OSError("no route")).err
     assert "cause:" not in raising(MissingError("no Kafka answers: no route"), OSError("no route")).err
+    assert "cause:" not in raising(UsageError("line 3 is not JSON"), ValueError("line 1 column 4 (char 3)")).err
 
 
 def test_what_nobody_foresaw_is_one_line_and_a_file_with_the_traceback(raising: Any) -> None:
