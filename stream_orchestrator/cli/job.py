@@ -125,16 +125,19 @@ class _Course:
         try:
             with Progress(self._total) as progress:
                 async with asyncio.timeout(self._job.timeout):
-                    while not sending.done() or self.tally.come < self.tally.owed:
-                        self._take(self.tally.receive(await self._reader.poll(POLL)))
-                        progress.show(self.tally)
-                        self._worker.check()
-                        if sending.done():
-                            sending.result()
+                    await self._receive(sending, progress)
         except TimeoutError:
             pass  # what is missing is told by the caller
         finally:
             sending.cancel()
+
+    async def _receive(self, sending: asyncio.Task[None], progress: Progress) -> None:
+        while not sending.done() or self.tally.come < self.tally.owed:
+            self._take(self.tally.receive(await self._reader.poll(POLL)))
+            progress.show(self.tally)
+            self._worker.check()
+            if sending.done():
+                sending.result()
 
     async def _send(self, settings: StreamSettings, topic: str, events: list[Event]) -> None:
         async for chunk in send_events(settings, topic, events):

@@ -17,6 +17,8 @@ from stream_orchestrator.streaming.settings import StreamSettings
 
 INTERRUPTED = 130
 OURS = (0, 1, 2, 3)
+# A child that was told to stop before it could listen: it had taken nothing, so nothing was cut.
+UNPREPARED = 128 + signal.SIGTERM
 # A child that dies ten times at once has had a minute of trying; one that is killed now and then goes on for ever.
 PATIENCE = Patience(exits=10, within=60.0, healthy_after=5.0)
 
@@ -33,6 +35,8 @@ def keep_serving(orders: Orders, *, broker: str | None, instance_id: str) -> int
             patience=PATIENCE,
         )
         code = supervisor.run()
+    if supervisor.stopped_by and code == UNPREPARED:
+        code = 0
     if code == 0 and supervisor.stopped_by == signal.SIGINT:
         return INTERRUPTED
     return code if code in OURS else 1

@@ -74,17 +74,18 @@ def refuse_incomplete(
 
     plans = tuple(plans)
     lacking = {plan.title: functions_of(plan, functions)[1] for plan in plans}
-    if any(lacking.values()):
-        said = "; ".join(f"`{title}` calls {_list(names)}" for title, names in lacking.items() if names)
-        raise MissingError(f"helper functions are not there: {said}", hint="--functions FILE.py defines them")
     models = [model for plan in plans for model in plan.models]
     keys = missing_keys(models, CallSettings.from_env(environ, offline=offline))
+    said, hints = [], []
+    if any(lacking.values()):
+        calls = "; ".join(f"`{title}` calls {_list(names)}" for title, names in lacking.items() if names)
+        said.append(f"helper functions are not there: {calls}")
+        hints.append("--functions FILE.py defines them")
     if keys:
-        asked = _list(sorted(set(models)))
-        raise MissingError(
-            f"{' and '.join(keys)} must be set to ask {asked}",
-            hint="set it, or answer every model by the built-in one: --offline",
-        )
+        said.append(f"{' and '.join(keys)} must be set to ask {_list(sorted(set(models)))}")
+        hints.append("set it, or answer every model by the built-in one: --offline")
+    if said:
+        raise MissingError("; ".join(said), hint="\n".join(hints))
 
 
 def pipeline_of(text: str) -> str:

@@ -213,9 +213,10 @@ def test_run_names_every_helper_and_key_that_is_missing(call: Any, tmp_path: Pat
     assert said.code == 3
     assert "`shout`" in said.err
     assert "`whisper`" in said.err
-    pipeline.write_text(GREETER.replace("offline/echo", "gpt-6-luna"))
+    pipeline.write_text(GREETER.replace("offline/echo", "gpt-6-luna").replace("name.upper()", "shout(name)"))
     said = call("run", pipeline, "--input", events)
     assert said.code == 3
+    assert "`shout`" in said.err, "one round shows all that is missing"
     assert "OPENAI_API_KEY" in said.err
     assert "--offline" in said.err
 
