@@ -2,7 +2,7 @@
 
 Promises
   * `start` returns when every app is served, or raises what is missing; nothing was taken from a topic before.
-  * It serves its own pipelines, and earlier versions of them that still have runs in flight.
+  * It serves its own pipelines, and earlier versions of them that still have runs in flight; a retired one it leaves.
   * `drain` cuts nothing that ends in its time: tasks have `drain` seconds, calls `drain_calls`.
 """
 
@@ -25,20 +25,24 @@ from stream_orchestrator.calls.settings import CallSettings
 from stream_orchestrator.errors import HouseError, MissingError
 from stream_orchestrator.kernel import ingest
 from stream_orchestrator.kernel.engine import Engine
+from stream_orchestrator.kernel.kinds import TaskKind
 from stream_orchestrator.kernel.rows import Codec
 from stream_orchestrator.kernel.watch import Blind, Watch
 from stream_orchestrator.kernel.wires import Wires
 from stream_orchestrator.plan import names
 from stream_orchestrator.plan.model import RESULT, START, Plan
 from stream_orchestrator.spec.inputs import InputRules
+from stream_orchestrator.streaming.chores import Chores
 from stream_orchestrator.streaming.client import Outgoing, partitions_of, produce
 from stream_orchestrator.streaming.core.app import App
-from stream_orchestrator.streaming.core.model import AppSpec, nothing
+from stream_orchestrator.streaming.core.model import AppSpec, AppStatistics, nothing
 from stream_orchestrator.streaming.core.stream import Stream
 from stream_orchestrator.streaming.deployments import Deployment, Deployments
 from stream_orchestrator.streaming.history import in_flight
+from stream_orchestrator.streaming.housekeeping import Shelf, keep_house
 from stream_orchestrator.streaming.lookup import Lookup
 from stream_orchestrator.streaming.provisioning import Profile, apply
+from stream_orchestrator.streaming.pulse import Pulse
 from stream_orchestrator.streaming.settings import StreamSettings
 from stream_orchestrator.streaming.topic_kinds import TopicSpec, topic_spec
 from stream_orchestrator.tasks import KINDS
@@ -48,7 +52,9 @@ log = logging.getLogger(__name__)
 
 READY_WITHIN = 120.0  # seconds: a group of static members whose owner died is given back after its session
 STUCK_AFTER = 60.0  # seconds without progress while there is something to do: not ready
+CHORES_EVERY = 1.0
 CALL_SLOTS = 1000
+RUN_SECONDS = 86_400.0  # how long a run may live, unless its pipeline says otherwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +88,11 @@ class Worker:
         *,
         watch: Watch | None = None,
         clock: Callable[[], float] = time.time,
+        kinds: Mapping[str, TaskKind] = KINDS,
     ) -> None:
         self._settings = settings
         self._plans = tuple(plans)
+        self._kinds = kinds
         self._watch = watch or Blind()
         self._stream = Stream(settings.stream, watch=self._watch, clock=clock)
         self._deployments = Deployments(settings.stream, settings.prefix)
@@ -92,6 +100,10 @@ class Worker:
         self._calls = CallService(call_settings(offline=settings.offline))
         self._pools: dict[tuple[str, ...], ScriptPool] = {}
         self._call_apps: list[App] = []
+        self._version_apps: dict[str, App] = {}
+        self._retired: set[App] = set()
+        self._pulse = Pulse()
+        self._chores = Chores()
         # Of this process alone: a restarted one must not take its own old mark for an attempt under way.
         self._instance = uuid.uuid4().hex[:12]
         self._started = False
@@ -110,15 +122,22 @@ class Worker:
         self._started = True
         apps = await asyncio.gather(*(self._stream.add(spec) for spec in await self._specs(served)))
         self._call_apps = [app for app in apps if ".calls." in app.spec.id]
+        self._version_apps = {deployed.id: app for deployed, app in zip(served, apps, strict=False)}
         await self._ready(apps)
+        self._chores.start(
+            self._leave_retired(),
+            keep_house(settings.stream, self._shelves),
+            self._pulse.follow(settings.stream, lambda: self._stream.apps),
+        )
 
     async def crashed(self) -> BaseException:
         """Wait for the first failure of ours: the process must end then."""
-        return await self._stream.crashed()
+        return await self._chores.first_of(self._stream.crashed())
 
     async def drain(self) -> bool:
         """Stop well. True: nothing was cut."""
         settings = self._settings
+        await self._chores.end()
         budgets = {app: settings.drain_calls if app in self._call_apps else settings.drain for app in self._stream.apps}
         wholes = await asyncio.gather(*(app.drain(budget) for app, budget in budgets.items()))
         await self._stop()
@@ -129,6 +148,7 @@ class Worker:
         await self._stop()
 
     async def _stop(self) -> None:
+        await self._chores.end()
         if self._started:
             await self._stream.close()
         await self._deployments.stop()
@@ -145,9 +165,12 @@ class Worker:
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Whether all that is assigned is served and moves, and the details."""
-        seen = [app.statistics() for app in self._stream.apps]
-        ready = bool(seen) and all(app.ready.is_set() for app in self._stream.apps)
-        stuck = [each.id for each in seen if each.stuck_for > STUCK_AFTER]
+        apps = [app for app in self._stream.apps if app not in self._retired]
+        seen = [app.statistics() for app in apps]
+        ready = bool(seen) and all(app.ready.is_set() for app in apps)
+        slow = {app.spec.id: self._longest_slot(app) for app in apps}
+        stuck = [each.id for each in seen if is_stuck(each, longest_slot=slow[each.id])]
+        stuck += self._pulse.stuck(STUCK_AFTER)
         halted = {each.id: each.halted for each in seen if each.halted}
         details = {
             "apps": {
@@ -165,11 +188,48 @@ class Worker:
         }
         return ready and not stuck and not halted, details
 
+    def _longest_slot(self, app: App) -> float:
+        """How long one piece of its work may take, and nothing else happen."""
+        if app in self._call_apps:
+            return self._settings.drain_calls
+        plans = [each.plan for each in self._served() if names.app_id(self._settings.prefix, each.plan) == app.spec.id]
+        return max((variant.timeout for plan in plans for task in plan.tasks for variant in task.variants), default=0.0)
+
+    # --- chores --------------------------------------------------------------------------------------------------
+
+    def _served(self) -> list[Deployment]:
+        known = [self._deployments.known(version_id) for version_id in self._version_apps]
+        return [deployed for deployed in known if deployed is not None]
+
+    def _shelves(self) -> list[Shelf]:
+        """Our partitions of the topics that keep everything: all but the input, which is the user's."""
+        keep = {names.app_id(self._settings.prefix, each.plan): each.plan.timeout for each in self._served()}
+        longest = max(keep.values(), default=RUN_SECONDS)
+        return [
+            Shelf(
+                group=app.spec.id,
+                topics=tuple(topic for topic in app.spec.topics if not topic.endswith(".input")),
+                partitions=app.statistics().assigned,
+                keep=keep.get(app.spec.id, longest),
+            )
+            for app in self._stream.apps
+        ]
+
+    async def _leave_retired(self) -> None:
+        """A version that was retired is served no more, so that its topics can go."""
+        while True:
+            await asyncio.sleep(CHORES_EVERY)
+            for version_id in [each for each in self._version_apps if self._deployments.known(each) is None]:
+                app = self._version_apps.pop(version_id)
+                self._retired.add(app)
+                log.info("version %s is retired; leaving it", version_id)
+                await self._stream.remove(app, self._settings.drain)
+
     # --- deployments ---------------------------------------------------------------------------------------------
 
     async def _deploy(self, plan: Plan) -> Deployment:
         settings = self._settings
-        shards = {service: settings.partitions for service in services_of(plan, settings)}
+        shards = dict.fromkeys(services_of(plan, settings), settings.partitions)
         new = Deployment(plan=plan, partitions=settings.partitions, shards=shards, deployed_at=time.time())
         new = self._deployments.known(new.id) or new
         await apply(settings.stream, await self._pipeline_specs(plan), profile=settings.profile)
@@ -217,7 +277,7 @@ class Worker:
         engine = Engine(
             plan=plan,
             wires=self._wires(deployed),
-            kinds=KINDS,
+            kinds=self._kinds,
             scripts=self._pool(plan),
             rules=InputRules.from_plan(plan.inputs, plan.input_validation),
             fetch=self._lookup.fetch,
@@ -338,6 +398,12 @@ class _VersionsOf:
         return self.deployments.get(version_id)
 
 
+def is_stuck(seen: AppStatistics, *, longest_slot: float) -> bool:
+    """Whether an app has lag and makes no progress. While work is in flight it may take as long as it is allowed to."""
+    patience = STUCK_AFTER + (longest_slot if seen.open_slots else 0.0)
+    return seen.stuck_for > patience
+
+
 async def _all_ready(apps: Sequence[App]) -> None:
     for app in apps:
         await app.ready.wait()
@@ -350,7 +416,7 @@ def topic_specs(plans: Sequence[Plan], settings: WorkerSettings) -> list[TopicSp
     """Every topic that a worker of these plans needs, as it would be made now."""
     specs = house_specs(settings.prefix)
     for plan in plans:
-        shards = {service: settings.partitions for service in services_of(plan, settings)}
+        shards = dict.fromkeys(services_of(plan, settings), settings.partitions)
         deployed = Deployment(plan=plan, partitions=settings.partitions, shards=shards)
         specs += pipeline_specs(settings.prefix, plan.slug, inputs=settings.partitions, fixed=settings.partitions)
         specs += version_specs(settings.prefix, deployed)
@@ -402,5 +468,3 @@ def services_of(plan: Plan, settings: WorkerSettings) -> tuple[str, ...]:
 def call_settings(*, offline: bool, environ: Mapping[str, str] = os.environ) -> CallSettings:
     """Where models are, by the environment."""
     return CallSettings.from_env(environ, offline=offline)
-
-
