@@ -39,7 +39,7 @@ POSITION_HEADER, STAMP_HEADER = "so-position", "so-timestamp"
 VERSIONS_KEY = b"v"
 MAX_CARRIED = MIB  # bytes of headers that a rejection still carries along
 
-__all__ = ["Codec", "Door", "Ingest", "Version", "Versions"]
+__all__ = ["Codec", "Door", "Ingest", "Version", "Versions", "fits", "origin_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +105,7 @@ class Ingest:
         if pinned is None:
             error = results.ended("unknown_version", "UnknownVersion", f"version {known.version} is no longer deployed")
             return self._reject(seen.as_first(known), part, self.versions.active(), error=error)
-        return self._admit(seen.as_first(known), part, pinned)
+        return self._admit(seen.as_first(known), part, pinned, home=known.home)
 
     def on_due(self, part: Part, key: bytes) -> Work | None:
         """An id has passed its horizon."""
@@ -163,18 +163,20 @@ class Ingest:
         key = ids.run_key(seen.identity.run_id)
         known: KnownId | None = part.get(key)
         if known is None:
+            active = self.versions.active()
             known = KnownId(
                 payload=_digest(seen.identity),
-                version=self.versions.active().id,
+                version=active.id,
                 position=seen.position,
                 stamp=seen.stamp,
                 expires=part.now() + self.horizon_seconds,
                 traceparent=seen.identity.traceparent,
+                home=seen.home(active.partitions),
             )
             self._remember(part, key, known)
         return known
 
-    async def _admit(self, seen: Seen, part: Part, version: Version) -> None:
+    async def _admit(self, seen: Seen, part: Part, version: Version, *, home: int | None = None) -> None:
         identity, record = seen.identity, seen.record
         run = _row(seen, version.plan)
         begin = _begin(record, run, now=part.now(), timeout=version.plan.timeout)
@@ -183,7 +185,7 @@ class Ingest:
             await self._reject(seen, part, version, error=error)
             return
         await self._decided(seen, part)
-        home = ids.partition_of(record.key if record.key is not None else identity.run_id, version.partitions)
+        home = seen.home(version.partitions) if home is None else home
         headers = (("run-id", identity.run_id.encode()),)
         await part.publish(
             version.start_inbox, partition=home, key=identity.run_id.encode(), value=begin, headers=headers
@@ -278,6 +280,11 @@ class Seen:
     record: Bare
     position: str
     stamp: int
+
+    def home(self, partitions: int) -> int:
+        """The partition where a run of this record would live: by its key, else by its id."""
+        key = self.record.key
+        return ids.partition_of(self.identity.run_id if key is None else key, partitions)
 
     def as_first(self, known: KnownId) -> Seen:
         """A copy as its first was: what is made of it has the same bytes."""
@@ -384,6 +391,16 @@ class Bare:
     def header(self, name: str) -> bytes | None:
         """The first header of that name, or None."""
         return next((value for header, value in self.headers if header == name), None)
+
+
+def origin_of(record: Arrived) -> str:
+    """Where a record of the ingest topic stood on the input topic."""
+    return _as_sent(record)[1]
+
+
+def fits(record: Arrived) -> bool:
+    """Whether an input record is small enough to become a run; one that is not never comes to the ingest topic."""
+    return _size(record) <= MAX_RECORD
 
 
 def _plain(record: Arrived) -> Bare:

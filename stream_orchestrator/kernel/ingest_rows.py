@@ -13,7 +13,9 @@ KEPT_SWITCHES = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownId:
-    """What is remembered of an id: its payload, trace and version, and where and when it was first seen."""
+    """What is remembered of an id: its payload, trace and version, where and when it was first seen, and the home of
+    its run: copies may carry other keys. Rows of earlier releases have no home; their copies find it by key.
+    """
 
     payload: str
     version: str
@@ -21,6 +23,7 @@ class KnownId:
     stamp: int
     expires: float
     traceparent: str | None = None
+    home: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

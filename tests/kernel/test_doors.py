@@ -19,7 +19,7 @@ from worlds import StormyWorld, plan, task
 from stream_orchestrator.kernel import ids
 from stream_orchestrator.kernel.ingest_rows import Codec, KnownId, Switches
 from stream_orchestrator.kernel.limits import MAX_RECORD
-from stream_orchestrator.kernel.memory import World
+from stream_orchestrator.kernel.memory import MemoryPart, World
 from stream_orchestrator.plan.model import Plan
 
 GOOD = b'{"n": 1}'
@@ -240,6 +240,25 @@ async def test_copies_of_a_run_in_flight_are_dropped() -> None:
     assert house.scripts.ran["a"] == 1
 
 
+async def test_copies_of_a_run_come_to_its_home_whatever_their_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House(simple())
+    version = replace(house.versions.known["v0"], partitions=64)
+    house.versions.known["v0"] = version
+    homes, publish = [], MemoryPart.publish
+
+    def noted(part: MemoryPart, topic: str, *, partition: int | None, **rest: Any) -> Any:
+        homes.extend([partition] if topic == version.start_inbox else [])
+        return publish(part, topic, partition=partition, **rest)
+
+    monkeypatch.setattr(MemoryPart, "publish", noted)
+    for key in (b"first", b"second", None, b"third"):
+        house.send(GOOD, run_id="r", key=key)
+        await house.play()
+    assert homes == [ids.partition_of(b"first", 64)] * 4
+    assert house.scripts.ran["a"] == 1
+    assert len({record.value for record in house.records}) == 1
+
+
 @pytest.mark.parametrize("value", [b"{", b'{"n": "x"}'])
 async def test_copies_of_a_rejected_event_get_the_same_bytes_whatever_their_trace_and_place(value: bytes) -> None:
     house = House(simple())
@@ -439,6 +458,7 @@ def sound(house: House, expected: dict[str, str], where: str, *, repeated: int) 
             stamp=st.integers(-(2**53), 2**53),
             expires=st.floats(allow_nan=False, allow_infinity=False),
             traceparent=st.none() | st.text(),
+            home=st.none() | st.integers(0, 2**31),
         ),
         st.builds(Switches, st.lists(st.tuples(st.integers(0, 2**53), st.text()), min_size=1).map(tuple)),
     )
