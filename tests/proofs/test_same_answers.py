@@ -72,9 +72,7 @@ async def same_answers(broker: Broker, folder: Path, *, pipelines: int) -> None:
                 assert _determinate(there) == _determinate(here), about
             tally[expected.status] += 1
     sizes = sorted(len(each.nodes) for each in made)
-    print(
-        f"{len(made)} pipelines of {sizes} tasks, {sum(tally.values())} runs: {dict(tally)}; different 0, lost 0, twice 0"
-    )
+    print(f"{len(made)} pipelines of {sizes} tasks, {tally.total()} runs: {dict(tally)}; different 0, lost 0, twice 0")
 
 
 def assert_right(result: Result, expected: Expected, made: Made, about: str) -> None:

@@ -76,7 +76,7 @@ class Node:
 
 @dataclass
 class Expected:
-    """What a run must give. `failures` may have ended it (by name: type and text); empty, and all else is determinate."""
+    """What a run must give. Without `failures` (by task: type, text, attempts), all of it is determinate."""
 
     status: str
     output: Any = None
