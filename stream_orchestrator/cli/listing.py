@@ -18,6 +18,9 @@ COMMANDS = {
     "results": "Read the results of a pipeline",
     "topics": "List, compare and make the topics of pipelines",
     "dlq": "Look at dead letters and run them again",
+    "runs": "List the runs in flight, and end them",
+    "reconcile": "Count what became of every input event",
+    "versions": "List the versions of a pipeline, and bring one to its end",
     "audit": "Tell what happened to a run",
     "schema": "Print the JSON Schema of a kind of document",
 }

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -89,9 +89,7 @@ async def fetch_record(
 
 async def partitions_of(settings: StreamSettings, topics: Sequence[str]) -> dict[str, int]:
     """The partition count of each topic; a topic that is not there is a `MissingError`."""
-    async with administering(settings) as admin:
-        # All topics are asked for: naming one would create it where brokers create topics by themselves.
-        known = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
+    known = await existing(settings, topics)
     if missing := [topic for topic in topics if topic not in known]:
         names = ", ".join(f"`{topic}`" for topic in missing)
         raise MissingError(
@@ -99,6 +97,14 @@ async def partitions_of(settings: StreamSettings, topics: Sequence[str]) -> dict
             hint="`stream-orchestrator topics apply FILE` creates the topics of a pipeline; is the prefix right?",
         )
     return {topic: known[topic] for topic in topics}
+
+
+async def existing(settings: StreamSettings, topics: Sequence[str]) -> dict[str, int]:
+    """The partition count of those of these topics that are there."""
+    async with administering(settings) as admin:
+        # All topics are asked for: naming one would create it where brokers create topics by themselves.
+        known = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
+    return {topic: known[topic] for topic in topics if topic in known}
 
 
 @asynccontextmanager
@@ -161,8 +167,41 @@ class Reader:
 
     async def all(self) -> list[Record]:
         """What is there now and was not read yet."""
+        return [record async for batch in self.batches() for record in batch]
+
+    async def batches(self) -> AsyncIterator[list[Record]]:
+        """The same, a piece at a time: whoever keeps little of it needs little memory."""
         with translated(self._settings.bootstrap):
-            return await self._read_to(await self._ends())
+            ends = await self._ends()
+        async for batch in self._read_to(ends):
+            yield batch
+
+    async def bounds(self) -> dict[tuple[str, int], tuple[int, int]]:
+        """Of each partition the first offset that it still has, and the end."""
+        with translated(self._settings.bootstrap):
+            begins, ends = await self._bounds(self._parts)
+        return {(part.topic, part.partition): (begins[part], ends[part]) for part in self._parts}
+
+    async def first_since(self, stamp_ms: int) -> dict[tuple[str, int], int | None]:
+        """Of each partition the first offset of that time or later; None: all of it is older."""
+        asked = dict.fromkeys(self._parts, stamp_ms)
+        with translated(self._settings.bootstrap):
+            async with asyncio.timeout(ANSWER_WITHIN):
+                found = await self._consumer.offsets_for_times(asked)
+        return {(part.topic, part.partition): at.offset if at is not None else None for part, at in found.items()}
+
+    async def go_on_from(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        """Read next what stands at these offsets (of a partition that is not named: its beginning).
+
+        On the embedded broker records before them may come as well: its ends are too low to say where to begin.
+        """
+        with translated(self._settings.bootstrap):
+            begins, ends = await self._bounds(self._parts)
+        for part in self._parts:
+            wanted = offsets.get((part.topic, part.partition), 0)
+            if self._settings.embedded:
+                wanted = min(wanted, ends[part] - 1)
+            self._consumer.seek(part, max(wanted, begins[part]))
 
     async def follow(self, *, count: int | None = None, timeout: float | None = None) -> AsyncIterator[Record]:
         """Records as they come, until `count` of them or `timeout` seconds in all."""
@@ -208,22 +247,25 @@ class Reader:
         with translated(self._settings.bootstrap):
             return int((await self._bounds([part]))[1][part])
 
-    async def _read_to(self, ends: dict[TopicPartition, int]) -> list[Record]:
-        records: list[Record] = []
+    async def _read_to(self, ends: dict[TopicPartition, int]) -> AsyncIterator[list[Record]]:
         behind = set(ends)
-        while behind := {part for part in behind if await self._consumer.position(part) < ends[part]}:
-            records += await self.poll(TICK)
+        while behind := {part for part in behind if await self._position(part) < ends[part]}:
+            yield await self.poll(TICK)
         # The embedded broker's end is the first offset of its last batch, plus one. That record is read, so its whole
         # batch has been fetched: what is left of it needs no further request.
         while self._settings.embedded and (rest := await self.poll(0)):
-            records += rest
-        return records
+            yield rest
+
+    async def _position(self, part: TopicPartition) -> int:
+        with translated(self._settings.bootstrap):
+            return int(await self._consumer.position(part))
 
     async def _skip_to_end(self) -> None:
         begins, ends = await self._bounds(self._parts)
         for part in self._parts:
             self._consumer.seek(part, max(begins[part], ends[part] - 1) if self._settings.embedded else ends[part])
-        await self._read_to(ends)
+        async for _ in self._read_to(ends):
+            pass
 
     async def _ends(self) -> dict[TopicPartition, int]:
         async with asyncio.timeout(ANSWER_WITHIN):

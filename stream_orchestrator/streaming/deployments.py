@@ -5,6 +5,7 @@ Promises
   * A version never changes in production: the same number with another content is refused. In development it becomes a
     version of its own, named by its hash.
   * A higher version than the active one becomes active; a lower one is served, and takes no new runs.
+  * A version that is being retired is known to no worker any more; only `retiring` still names it, until it is gone.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class Deployments:
         self._deployed: dict[str, Deployment] = {}
         self._active: dict[str, str] = {}
         self._versions: dict[str, Version] = {}
+        self._retiring: dict[str, Deployment] = {}
         self._stack = AsyncExitStack()
         self._reader: Reader | None = None
         self._following: asyncio.Task[None] | None = None
@@ -103,12 +105,16 @@ class Deployments:
             )
         return self._versions[version_id]
 
+    def retiring(self, pipeline: str) -> list[Deployment]:
+        """Versions whose retirement was begun, and not finished."""
+        return [each for each in self._retiring.values() if each.plan.slug == pipeline]
+
     def known(self, version_id: str) -> Deployment | None:
         """A deployment by its version id."""
         return self._deployed.get(version_id)
 
     async def deploy(self, new: Deployment, *, production: bool) -> Deployment:
-        """Write a version down and activate it if it is higher. An earlier deployment of the same plan is kept as it was."""
+        """Write a version down and activate it if it is higher. An earlier deployment of its plan is kept as it was."""
         same = [old for old in self.of(new.plan.slug) if old.plan.version == new.plan.version]
         changed = [old for old in same if old.plan.hash != new.plan.hash]
         if production and changed:
@@ -121,17 +127,33 @@ class Deployments:
         records = []
         if deployed is None:
             deployed = new
-            body = {"format": FORMAT, "plan": orjson.Fragment(to_json(new.plan)), "partitions": new.partitions}
-            body |= {"shards": new.shards, "deployed_at": new.deployed_at}
-            records.append(Outgoing(orjson.dumps(body), key=f"plan/{new.id}".encode()))
+            records.append(_written(new))
         if self._should_activate(deployed):
-            active = {"format": FORMAT, "version": deployed.id}
-            records.append(Outgoing(orjson.dumps(active), key=f"active/{new.plan.slug}".encode()))
+            records.append(_activation(deployed))
         if records:
-            await produce(self._settings, self._topic, records)
-            for record in records:
-                self._apply(record.key, record.value)
+            await self._tell(*records)
         return deployed
+
+    async def activate(self, deployed: Deployment) -> None:
+        """From now on new runs begin with this version."""
+        await self._tell(_activation(deployed))
+
+    async def retire(self, deployed: Deployment) -> None:
+        """No worker shall know this version any more. Its topics may go when no worker serves it."""
+        await self._tell(_written(deployed, retiring=True))
+
+    async def restore(self, deployed: Deployment) -> None:
+        """It is not retired after all."""
+        await self._tell(_written(deployed))
+
+    async def forget(self, deployed: Deployment) -> None:
+        """Nothing is left of this version."""
+        await self._tell(Outgoing(None, key=_key(deployed)))
+
+    async def _tell(self, *records: Outgoing) -> None:
+        await produce(self._settings, self._topic, records)
+        for record in records:
+            self._apply(record.key, record.value)
 
     def _should_activate(self, deployed: Deployment) -> bool:
         active = self._deployed.get(self._active.get(deployed.plan.slug, ""))
@@ -159,10 +181,15 @@ class Deployments:
         kind, _, name = (key or b"").decode().partition("/")
         if value is None:
             self._deployed.pop(name, None)
+            self._retiring.pop(name, None)
             return
         body: dict[str, Any] = orjson.loads(value)
         if kind == "plan":
-            self._deployed[name] = Deployment(
+            known, other = self._deployed, self._retiring
+            if body.get("retiring"):
+                known, other = other, known
+            other.pop(name, None)
+            known[name] = Deployment(
                 plan=from_json(orjson.dumps(body["plan"])),
                 partitions=int(body["partitions"]),
                 shards=dict(body["shards"]),
@@ -170,6 +197,33 @@ class Deployments:
             )
         elif kind == "active":
             self._active[name] = body["version"]
+
+
+async def read_deployments(settings: StreamSettings, prefix: str, pipeline: str) -> Deployments:
+    """What is deployed now. A pipeline without any version is a MissingError."""
+    deployments = Deployments(settings, prefix)
+    await deployments.start()
+    await deployments.stop()
+    if not deployments.of(pipeline) and not deployments.retiring(pipeline):
+        raise MissingError(
+            f"no version of {pipeline} is deployed", hint="`worker FILE` deploys it; is the name right, and the prefix?"
+        )
+    return deployments
+
+
+def _key(deployed: Deployment) -> bytes:
+    return f"plan/{deployed.id}".encode()
+
+
+def _written(deployed: Deployment, *, retiring: bool = False) -> Outgoing:
+    body = {"format": FORMAT, "plan": orjson.Fragment(to_json(deployed.plan)), "partitions": deployed.partitions}
+    body |= {"shards": deployed.shards, "deployed_at": deployed.deployed_at}
+    return Outgoing(orjson.dumps(body | ({"retiring": True} if retiring else {})), key=_key(deployed))
+
+
+def _activation(deployed: Deployment) -> Outgoing:
+    active = {"format": FORMAT, "version": deployed.id}
+    return Outgoing(orjson.dumps(active), key=f"active/{deployed.plan.slug}".encode())
 
 
 def precedence(version: str) -> tuple[Any, ...]:

@@ -2,51 +2,76 @@
 
 from __future__ import annotations
 
-from aiokafka import TopicPartition
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
-from stream_orchestrator.errors import MissingError
 from stream_orchestrator.kernel import rows
+from stream_orchestrator.kernel.events import Begin, Event, Undecodable, decode
 from stream_orchestrator.kernel.rows import RunRow
 from stream_orchestrator.plan import names
 from stream_orchestrator.plan.model import START, Plan
-from stream_orchestrator.streaming.client import administering, read_all
+from stream_orchestrator.streaming.acked import unacked
+from stream_orchestrator.streaming.client import existing, reading
 from stream_orchestrator.streaming.core.changelog import Replay
+from stream_orchestrator.streaming.records import Record
 from stream_orchestrator.streaming.settings import StreamSettings
 
 NEWEST = 2**62  # an epoch above all: we read as one who comes after every owner
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A row as a table has it: its partition, its key, its bytes."""
+
+    partition: int
+    key: bytes
+    value: bytes
+
+
 async def in_flight(settings: StreamSettings, prefix: str, plan: Plan) -> int:
     """Runs of a version that have begun and not ended, and those that wait in its start inbox."""
-    return len(await running(settings, prefix, plan)) + await waiting(settings, prefix, plan)
+    waiting = {begin.run_id for _, begin in await beginning(settings, prefix, plan)}
+    return len(waiting | {row.run_id for row in await running(settings, prefix, plan)})
 
 
 async def running(settings: StreamSettings, prefix: str, plan: Plan) -> list[RunRow]:
     """The rows of runs that have not ended. A version without a table has none."""
-    try:
-        records = await read_all(settings, names.table_topic(prefix, plan))
-    except MissingError:
+    decoded = (rows.decode(kept.value) for kept in await table(settings, names.table_topic(prefix, plan)))
+    return [row for row in decoded if isinstance(row, RunRow)]
+
+
+async def beginning(settings: StreamSettings, prefix: str, plan: Plan) -> list[tuple[int, Begin]]:
+    """Runs in the start inbox that nobody has acked, with their partition."""
+    return begins(await unacked(settings, names.app_id(prefix, plan), names.inbox(prefix, plan, START)))
+
+
+async def table(settings: StreamSettings, topic: str) -> list[Kept]:
+    """What a table holds now, read as its next owner would. One that is not there is empty."""
+    if not await existing(settings, [topic]):
         return []
     replays: dict[int, Replay] = {}
-    for record in records:
-        replay = replays.setdefault(record.partition, Replay())
-        replay.read(record.offset, record.key, record.value, record.headers)
-    values = (value for replay in replays.values() for value in replay.inheritance(NEWEST).rows.values())
-    return [row for value in values if isinstance(row := rows.decode(value), RunRow)]
+    async with reading(settings, topic) as reader:
+        async for batch in reader.batches():
+            for record in batch:
+                replay = replays.setdefault(record.partition, Replay())
+                replay.read(record.offset, record.key, record.value, record.headers)
+    return list(_inherited(replays))
 
 
-async def waiting(settings: StreamSettings, prefix: str, plan: Plan) -> int:
-    """Records of the start inbox that nobody has acked."""
-    inbox = names.inbox(prefix, plan, START)
+def begins(records: Iterable[Record]) -> list[tuple[int, Begin]]:
+    """The runs among the records of a start inbox; what else stands there (cancels, what is not ours) starts none."""
+    return [(record.partition, event) for record in records if isinstance(event := event_of(record), Begin)]
+
+
+def event_of(record: Record) -> Event | None:
+    """The event of an inbox's record, or None: the worker will put it with the internal dead letters."""
     try:
-        records = await read_all(settings, inbox)
-    except MissingError:
-        return 0
-    if not records:
-        return 0
-    # Named one by one: the embedded broker has no answer to "all of the group". -1 is nothing acked yet.
-    parts = [TopicPartition(inbox, number) for number in {record.partition for record in records}]
-    async with administering(settings) as admin:
-        committed = await admin.list_consumer_group_offsets(names.app_id(prefix, plan), partitions=parts)
-    acked = {part.partition: seen.offset for part, seen in committed.items()}
-    return sum(1 for record in records if record.offset >= acked.get(record.partition, 0))
+        return decode(record.value)
+    except Undecodable:
+        return None
+
+
+def _inherited(replays: dict[int, Replay]) -> Iterator[Kept]:
+    for number, replay in replays.items():
+        for key, value in replay.inheritance(NEWEST).rows.items():
+            yield Kept(number, key, value)

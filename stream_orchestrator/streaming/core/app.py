@@ -319,6 +319,18 @@ class App:
                 inbox = seat.desk.inboxes[tp.topic]
                 inbox.committed = max(inbox.committed or 0, offset)
 
+    def standing(self) -> dict[tuple[str, int], int]:
+        """The next offset never seen of every inbox partition that could take a record now."""
+        if not self._accepting or not self._room.free:
+            return {}
+        live = [seat for seat in self._seats.values() if seat.part.state is State.LIVE]
+        inboxes = [(topic, seat.part.number, inbox) for seat in live for topic, inbox in seat.desk.inboxes.items()]
+        return {
+            (topic, number): inbox.tracker.next
+            for topic, number, inbox in inboxes
+            if inbox.tracker is not None and not inbox.tracker.full and not inbox.paused
+        }
+
     def statistics(self) -> AppStatistics:
         """One look at the app."""
         seats = self._seats.values()

@@ -47,6 +47,12 @@ class Stream:
         await app.start()
         return app
 
+    async def remove(self, app: App, budget: float) -> bool:
+        """Let one app stop well, for good. True: nothing was cut."""
+        whole = await app.drain(budget)
+        self._apps.pop(app.spec.id, None)
+        return whole
+
     @property
     def apps(self) -> tuple[App, ...]:
         """The apps added."""
