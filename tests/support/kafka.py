@@ -58,6 +58,8 @@ class Node:
     port: int
     controller_port: int
     secure_port: int
+    behind_port: int
+    front_port: int
     directory_id: str
     child: Leashed | None = None
 
@@ -67,15 +69,22 @@ class Node:
 
 
 class KafkaCluster:
-    """A cluster of one node or three. With `user` there is a second listener: SASL_SSL, SCRAM-SHA-256 and PLAIN."""
+    """A cluster of one node or three. With `user` there is a second listener: SASL_SSL, SCRAM-SHA-256 and PLAIN.
 
-    def __init__(self, folder: Path, *, nodes: int = 1, user: tuple[str, str] | None = None) -> None:
+    `proxied` makes one that tells clients to come to `front_port`, where a `support.proxy.Proxy` has to carry them to
+    `behind_port`.
+    """
+
+    def __init__(
+        self, folder: Path, *, nodes: int = 1, user: tuple[str, str] | None = None, proxied: bool = False
+    ) -> None:
         self.folder = folder
         self.user = user
+        self.proxied = proxied
         self.ca_file = folder / "ca.pem"
-        ports = iter(stable_ports(3 * nodes))
+        ports = iter(stable_ports(5 * nodes))
         self.nodes = {
-            n: Node(n, folder / f"node{n}", next(ports), next(ports), next(ports), short_id())
+            n: Node(n, folder / f"node{n}", *(next(ports) for _ in range(5)), directory_id=short_id())
             for n in range(1, nodes + 1)
         }
 
@@ -92,6 +101,11 @@ class KafkaCluster:
     def settings(self) -> StreamSettings:
         """How to reach it, in the clear."""
         return StreamSettings(bootstrap=self.bootstrap)
+
+    @property
+    def proxied_settings(self) -> StreamSettings:
+        """How to reach it through the proxies."""
+        return StreamSettings(bootstrap=",".join(f"127.0.0.1:{node.front_port}" for node in self.nodes.values()))
 
     @property
     def secure_settings(self) -> StreamSettings:
@@ -211,7 +225,13 @@ class KafkaCluster:
             text += (RECIPE / "secure.properties").read_text()
             values |= {"user": self.user[0], "password": self.user[1]}
             values |= {"keystore": self.folder / "keystore.p12", "keystore_password": KEYSTORE_PASSWORD}
-        return string.Template(text).safe_substitute(values, listeners=",".join(listeners))
+        advertised = list(listeners)
+        if self.proxied:
+            listeners.append(f"PROXIED://127.0.0.1:{node.behind_port}")
+            advertised.append(f"PROXIED://127.0.0.1:{node.front_port}")
+        return string.Template(text).safe_substitute(
+            values, listeners=",".join(listeners), advertised=",".join(advertised)
+        )
 
     def _java(self, node: Node, main: str, *arguments: str) -> list[str]:
         logging = [
