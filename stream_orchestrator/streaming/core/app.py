@@ -145,7 +145,7 @@ class App:
             "max_poll_records": 1000,
             "max_partition_fetch_bytes": 1024 * 1024,
             # The embedded broker answers a fetch when its time is over, whatever has come meanwhile.
-            "fetch_max_wait_ms": 20 if self._settings.embedded else 500,
+            "fetch_max_wait_ms": 50 if self._settings.embedded else 500,
             # Slots are bounded by drains and deadlines, not by polls: a paused inbox is no reason to leave.
             "max_poll_interval_ms": 24 * 3600 * 1000,
             "rebalance_timeout_ms": 20_000,
