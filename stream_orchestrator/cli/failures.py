@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
@@ -30,6 +31,9 @@ def explain(error: Exception) -> int:
         for cause in _causes(error):
             voice.say(f"cause: {voice.printable(cause)}")
         return error.exit_code
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        voice.fail(f"cannot write: {error.strerror}", hint="make room where the output and the temporary files go")
+        return 1
     if isinstance(error, typer.Abort):
         return 1
     return _surprise(error)

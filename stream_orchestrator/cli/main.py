@@ -27,6 +27,7 @@ USAGE, INTERRUPTED = 2, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    open_streams()
     try:
         code = _guarded(arguments)
         sys.stdout.flush()
@@ -34,6 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _to_nowhere()
         return 0
+
+
+def open_streams() -> None:
+    """Standard streams that were closed lead nowhere: else the next file or socket would get the number of one."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
 
 
 def load(name: str) -> typer.Typer:

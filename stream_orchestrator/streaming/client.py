@@ -304,5 +304,5 @@ def record_of(raw: Any) -> Record:
         timestamp_ms=raw.timestamp,
         key=raw.key,
         value=raw.value,
-        headers=tuple(raw.headers),
+        headers=tuple((name, value or b"") for name, value in raw.headers),  # Kafka has null headers; we have none
     )

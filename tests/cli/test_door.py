@@ -228,3 +228,21 @@ def test_a_command_returns_what_its_function_says() -> None:
 
     made: Any = typer.main.get_command(command(three, "three"))
     assert made.main([], standalone_mode=False) == 3
+
+
+@pytest.mark.parametrize("closed", ["stdin", "stdout", "stderr"])
+def test_a_closed_stream_leads_nowhere_and_is_no_error(closed: str) -> None:
+    number = ("stdin", "stdout", "stderr").index(closed)
+    line = f"{sys.executable} -m stream_orchestrator schema pipeline {'<' if number == 0 else f'{number}>'}&-"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert bool(done.stdout) == (closed != "stdout")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+def test_a_full_disk_is_said_in_words() -> None:
+    line = f"{sys.executable} -m stream_orchestrator schema pipeline > /dev/full"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: cannot write: No space left on device\n")
+    assert "Traceback" not in done.stderr

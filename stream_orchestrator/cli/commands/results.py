@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeGuard
 
+import orjson
 import typer
 
 from stream_orchestrator.cli import voice
 from stream_orchestrator.cli.building import command
 from stream_orchestrator.cli.options import JsonLines, KafkaBroker, Pipeline, Prefix, Timeout
+
+if TYPE_CHECKING:
+    from stream_orchestrator.streaming.records import Record
 
 
 def results(
@@ -55,18 +59,31 @@ async def _read(settings: object, topic: str, *, waits: bool, count: int | None,
     read = 0
     async with reading(settings, topic) as reader:
         if not waits:
-            for record in await reader.all():
-                read += _line(record.value)
-            return read
-        async for record in reader.follow(count=count, timeout=timeout):
-            read += _line(record.value)
+            return sum(_line(record) for record in await reader.all())
+        async for record in reader.follow(timeout=timeout):
+            read += _line(record)
+            if read == count:
+                break
     return read
 
 
-def _line(value: bytes | None) -> int:
-    sys.stdout.buffer.write((value or b"null") + b"\n")
+def _line(record: Record) -> bool:
+    """A result goes out, byte for byte; what somebody else put there is passed over, or it would break every reader."""
+    if not _is_result(record.value):
+        place = f"{record.topic}/{record.partition}/{record.offset}"
+        voice.warn(f"{place} is not a result and is left out: somebody else wrote to the topic")
+        return False
+    sys.stdout.buffer.write(record.value + b"\n")
     sys.stdout.buffer.flush()
-    return 1
+    return True
+
+
+def _is_result(value: bytes | None) -> TypeGuard[bytes]:
+    try:
+        found = orjson.loads(value or b"")
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(found, dict) and "run_id" in found and "status" in found and b"\n" not in (value or b"")
 
 
 app = command(
