@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -12,34 +12,35 @@ from support.kafka import KafkaCluster
 from support.proxy import Proxy
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A module's list `FAULTS` is the parameter `fault` of its tests."""
+    if {"fault", "stage"} <= set(metafunc.fixturenames):
+        marks = {False: pytest.mark.full, True: ()}
+        metafunc.parametrize(
+            "fault", [pytest.param(each, id=each.name, marks=marks[each.short]) for each in metafunc.module.FAULTS]
+        )
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The short form is for every change; `FAULTS=full` (`make faults`) is everything."""
-    here = Path(__file__).parent
-    out = [item for item in items if here in item.path.parents and not FULL and item.get_closest_marker("full")]
+    out = [item for item in items if not FULL and item.get_closest_marker("full")]
     if out:
         config.hook.pytest_deselected(items=out)
         items[:] = [item for item in items if item not in out]
 
 
 @pytest.fixture
-def cluster_of(
-    request: pytest.FixtureRequest, make_kafka: Callable[..., KafkaCluster]
-) -> Callable[[Fault], KafkaCluster]:
-    """The cluster that a fault plays on: shared by those that do not hurt it."""
-
-    def of(fault: Fault) -> KafkaCluster:
-        if fault.own_cluster or fault.proxied:
-            return make_kafka(nodes=fault.nodes, proxied=fault.proxied)
-        name = "kafka_cluster" if fault.nodes == 1 else "kafka3_cluster"
-        found = request.getfixturevalue(name)
-        assert isinstance(found, KafkaCluster)
-        return found
-
-    return of
+def cluster(fault: Fault, request: pytest.FixtureRequest, make_kafka: Callable[..., KafkaCluster]) -> KafkaCluster:
+    """The cluster that a fault plays on, shared by those that do not hurt it: it is started outside of tests' loops."""
+    if fault.own_cluster or fault.proxied:
+        return make_kafka(nodes=fault.nodes, proxied=fault.proxied)
+    found = request.getfixturevalue("kafka_cluster" if fault.nodes == 1 else "kafka3_cluster")
+    assert isinstance(found, KafkaCluster)
+    return found
 
 
 @pytest.fixture
-async def stage(fault: Fault, cluster: KafkaCluster, tmp_path: Path) -> AsyncIterator[Callable[[], object]]:
+async def stage(fault: Fault, cluster: KafkaCluster, tmp_path: Path) -> AsyncIterator[Callable[[], Awaitable[Report]]]:
     """Plays the fault."""
     if not cluster.pids:
         await cluster.start()
@@ -53,13 +54,3 @@ async def stage(fault: Fault, cluster: KafkaCluster, tmp_path: Path) -> AsyncIte
     yield perform
     for proxy in proxies:
         await proxy.stop()
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A module's list `FAULTS` is the parameter `fault` of its tests."""
-    if "fault" in metafunc.fixturenames and "stage" in metafunc.fixturenames:
-        params = [
-            pytest.param(each, id=each.name, marks=() if each.short else pytest.mark.full)
-            for each in metafunc.module.FAULTS
-        ]
-        metafunc.parametrize("fault", params)

@@ -54,10 +54,13 @@ class Fault:
     nodes: int = 1
     own_cluster: bool = False
     proxied: bool = False
+    direct: tuple[str, ...] = ()  # workers that go to the broker without the proxy
     call_delay: float = 0.2
     recovery: float | None = None
     pause: float | None = None
     flags: tuple[str, ...] = ()
+    instrumented: bool = False  # workers of `instrumented_worker.py`
+    paths: tuple[Path, ...] = (PIPELINE,)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,7 +72,7 @@ class Report:
     in_flight: int
     verdict: Verdict
     mismatches: int
-    failed: int
+    failed: int  # runs that did not end as they should
     calls_in_hand: int
     rerun: int
     recovery: float
@@ -104,6 +107,7 @@ class Scene:
     in_flight: int = 0
     in_hand: set[str] = field(default_factory=set)
     gone: list[WorkerProcess] = field(default_factory=list)
+    refused: set[str] = field(default_factory=set)  # runs that must not succeed
     _number: int = 0
 
     # --- what strikes use ----------------------------------------------------------------------------------------
@@ -227,7 +231,7 @@ async def judged(scene: Scene) -> Report:
         in_flight=scene.in_flight,
         verdict=verdict,
         mismatches=sum(not sound(result) for result in good),
-        failed=len(results) - len(good),
+        failed=sum((result["status"] == "succeeded") == (result["run_id"] in scene.refused) for result in results),
         calls_in_hand=in_hand_at(calls, scene.moments, scene.fault.call_delay),
         rerun=steps_run_again((*scene.workers, *scene.gone)),
         recovery=max(0.0, max((traffic.answered[run] for run in scene.in_hand), default=0.0) - scene.over_at),
@@ -267,6 +271,14 @@ def show(report: Report) -> None:
 # --- parts of the site -----------------------------------------------------------------------------------------------
 
 
+class InstrumentedWorker(WorkerProcess):
+    """`instrumented_worker.py`: it is its own child."""
+
+    def __init__(self, config: dict[str, Any], *, env: dict[str, str], log: Path) -> None:
+        env = {**env, "PYTHONPATH": str(Path(__file__).parent.parent)}
+        Process.__init__(self, "faults.instrumented_worker", json.dumps(config), env=env, log=log)
+
+
 async def start_models(folder: Path, *, delay: float) -> Process:
     """A model server that takes its time and writes down every request."""
     arguments = ("--delay", str(delay), "--log", str(folder / "calls.jsonl"))
@@ -277,7 +289,8 @@ async def start_models(folder: Path, *, delay: float) -> Process:
 
 def start_worker(fault: Fault, broker: Broker, folder: Path, *, name: str, models: Process) -> WorkerProcess:
     """A worker as users start one."""
-    settings = broker.cluster.proxied_settings if fault.proxied and broker.cluster else broker.settings
+    through = fault.proxied and name not in fault.direct and broker.cluster is not None
+    settings = broker.cluster.proxied_settings if through else broker.settings
     flags = (
         "--broker",
         f"kafka://{settings.bootstrap}",
@@ -288,7 +301,11 @@ def start_worker(fault: Fault, broker: Broker, folder: Path, *, name: str, model
         *fault.flags,
     )
     env = {"OPENAI_BASE_URL": models.events[0]["openai"], "OPENAI_API_KEY": "test"}
-    return WorkerProcess([PIPELINE], *flags, env=env, log=folder / f"{name}.log")
+    if fault.instrumented:
+        paths = [str(path) for path in fault.paths]
+        config = {"paths": paths, "bootstrap": settings.bootstrap, "prefix": broker.prefix, "name": name, "scripts": 4}
+        return InstrumentedWorker(config, env=env, log=folder / f"{name}.log")
+    return WorkerProcess(fault.paths, *flags, env=env, log=folder / f"{name}.log")
 
 
 async def owners(broker: Broker, group: str) -> Counter[str]:
