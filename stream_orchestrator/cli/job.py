@@ -204,5 +204,7 @@ def _report(job: Job, tally: Tally, seconds: float) -> int:
         )
         if job.output is None:
             voice.say("\nresults were not kept; --output RESULTS.jsonl writes them")
+    for reason in tally.reasons.lines():
+        voice.say(voice.printable(reason))
     whole = tally.come == tally.owed and tally.sent > 0
     return 0 if whole and not (tally.statuses["failed"] or tally.statuses["rejected"]) else 1

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from stream_orchestrator.cli.reasons import Reasons
 from stream_orchestrator.cli.sending import Sent
 from stream_orchestrator.kernel.ids import sha256
 from stream_orchestrator.streaming.records import Record
@@ -29,6 +30,7 @@ class Tally:
     duplicates: int = 0
     usd: float = 0.0
     statuses: Counter[str] = field(default_factory=Counter)
+    reasons: Reasons = field(default_factory=Reasons)
     _payloads: dict[str, set[str]] = field(default_factory=dict)
     _owner: dict[str, str] = field(default_factory=dict)  # an id that a result may have → the run id that was sent
     _early: dict[str, Record] = field(default_factory=dict)  # came before we knew that it is ours
@@ -93,6 +95,7 @@ class Tally:
         had.add(run_id)
         self.statuses[(record.header("status") or b"").decode()] += 1
         self.usd += _usd(record)
+        self.reasons.note(record)
         return True
 
 

@@ -177,6 +177,7 @@ def test_run_sends_waits_for_every_result_and_sums_up(call: Any, folder: Path, t
     assert results["a/succeeded"]["output"] in [f"Hello {name}, your name has 3 letters." for name in ("ADA", "BOB")]
     assert results["a/rejected"]["conflicts_with"] == "a"
     assert "first result after " in said.err
+    assert "1 failed in `look`: ValueError: line 2: no such person (run c)" in said.err
 
 
 def test_run_needs_no_broker_and_writes_results_to_stdout(call: Any, folder: Path, tmp_path: Path) -> None:
