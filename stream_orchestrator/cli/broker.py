@@ -10,6 +10,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from stream_orchestrator.cli.logs import hush
 from stream_orchestrator.errors import MissingError
 from stream_orchestrator.streaming.settings import StreamSettings, parse_broker, settings_from
 
@@ -27,6 +28,7 @@ def given_broker(broker: str | None, *, environ: dict[str, str] | None = None) -
 
 def existing_broker(broker: str | None) -> StreamSettings:
     """The broker that was named. Without one there is nobody to ask: an embedded broker lives inside one command."""
+    hush()
     settings = given_broker(broker)
     if settings is None:
         raise MissingError(
@@ -39,6 +41,7 @@ def existing_broker(broker: str | None) -> StreamSettings:
 @asynccontextmanager
 async def any_broker(broker: str | None) -> AsyncIterator[StreamSettings]:
     """The broker that was named, or an embedded one for as long as the context lasts."""
+    hush()
     settings = given_broker(broker)
     if settings is not None:
         yield settings

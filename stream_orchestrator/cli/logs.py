@@ -14,9 +14,13 @@ import orjson
 
 # Libraries, and the two modules of ours in whose name Faust's services tell every step of their lives.
 QUIET = (
-    *("faust", "mode", "aiokafka", "kafka", "asyncio", "aiohttp", "httpx", "httpcore", "opentelemetry"),
+    *("faust", "mode", "kafka", "asyncio", "aiohttp", "httpx", "httpcore", "opentelemetry"),
     *("stream_orchestrator.streaming.core.faustapp", "stream_orchestrator.streaming.core.consumer"),
 )
+
+# The Kafka client shouts about what it mends by itself a moment later (a coordinator that moves, a group that
+# rebalances). What it cannot mend comes to us as an exception, and is said in our words.
+SHOUTING = "aiokafka"
 
 
 class JsonLog(logging.Handler):
@@ -55,7 +59,15 @@ def start_logging(*, as_json: bool) -> JsonLog | None:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    hush()
     return handler if isinstance(handler, JsonLog) else None
+
+
+def hush() -> None:
+    """The Kafka client says nothing but what is fatal, unless its level was set on purpose."""
+    shouting = logging.getLogger(SHOUTING)
+    if shouting.level == logging.NOTSET:
+        shouting.setLevel(logging.CRITICAL)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

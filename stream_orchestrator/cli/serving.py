@@ -145,7 +145,9 @@ async def _until_the_end(worker: Any, signals: StopSignals) -> int:
         return 1
     if not whole[0]:
         log.error("the time for draining is over; what was cut is done again by the next owner")
-    return 0 if whole[0] else 1
+        return 1
+    log.info("drained; nothing was cut")
+    return 0
 
 
 def _tell(error: BaseException) -> None:
