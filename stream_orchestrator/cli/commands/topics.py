@@ -81,9 +81,22 @@ def _order(paths: Paths, broker: str | None, prefix: str | None, **more: Any) ->
 
 def _show_states(states: Sequence[Any], as_json: bool) -> None:
     _show([state.as_json() for state in states], as_json)
+    alike: dict[str, list[Any]] = {}
     for state in states:
         for difference in state.differences:
-            voice.warn(f"`{state.name}` {difference}", hint=state.mend)
+            alike.setdefault(difference, []).append(state)
+    for difference, those in alike.items():
+        _warn(difference, those)
+
+
+def _warn(difference: str, those: Sequence[Any]) -> None:
+    """What is wrong with these topics, said once: thirty that are alike would hide the one that is not."""
+    name, mend = those[0].name, those[0].mend
+    if len(those) == 1:
+        voice.warn(f"`{name}` {difference}", hint=mend)
+    else:
+        more = "\nand the same for each of the others" if mend else ""
+        voice.warn(f"{len(those)} topics, `{name}` first: {difference}", hint=mend + more)
 
 
 def _show(topics: list[dict[str, Any]], as_json: bool) -> None:
