@@ -25,7 +25,7 @@ from stream_orchestrator.plan.checks import (
 from stream_orchestrator.plan.codec import content_hash, to_json
 from stream_orchestrator.plan.drafts import Sketch, sketch
 from stream_orchestrator.plan.edges import edges_of, problems_of_edges
-from stream_orchestrator.plan.functions import exists, resolve
+from stream_orchestrator.plan.functions import exists, is_file, resolve
 from stream_orchestrator.plan.graph import Edges, downstream, order
 from stream_orchestrator.plan.model import RESULT, START, Plan, TaskPlan
 from stream_orchestrator.plan.models import SERVICES, service_of
@@ -89,7 +89,8 @@ def _helper_modules(located: Located, problems: Problems) -> tuple[str, ...]:
             found.append(resolve(name, base))
             if not exists(found[-1]):
                 path = ("functions", index) if isinstance(located.data["functions"], list) else ("functions",)
-                message, hint = f"`{name}` is not there", "a file beside the document, or an installed module"
+                message = f"there is no helper {'file' if is_file(name) else 'module'} `{name}`"
+                hint = "`functions:` names Python files beside the document (helpers.py), or installed modules"
                 problems.add(located.problem("unknown-functions", message, path=path, hint=hint, severity="warning"))
     return tuple(found)
 

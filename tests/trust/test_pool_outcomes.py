@@ -66,6 +66,8 @@ ENDINGS = {
         "error",
         "may not change its own limits",
     ),
+    "asks for a key that is not there": ("return {}['a']", "error", "line 1: KeyError: 'a'"),
+    "asserts without a word": ("assert False", "error", "line 1: AssertionError"),
     "exits": ("import sys; sys.exit(3)", "error", "line 1: 3"),
     "interrupts": ("raise KeyboardInterrupt", "error", "line 1"),
     "raises GeneratorExit": ("raise GeneratorExit", "error", "line 1"),

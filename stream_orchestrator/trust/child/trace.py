@@ -22,12 +22,14 @@ def told(error: BaseException) -> str:
         text = str(error)
     except Exception:  # the author's __str__ failed: the error itself is still worth its line
         text = "(its message cannot be read)"
+    if not text or isinstance(error, KeyError):  # "'XXX'" alone says nothing
+        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
     text = text[:MAX_MESSAGE].encode("utf-8", "replace").decode()
     lines = script_lines(error)
     if not lines:
         return text
     via = f" (from line {', '.join(str(line) for line in lines[-4:-1])})" if len(lines) > 1 else ""
-    return f"line {lines[-1]}{via}: {text}" if text else f"line {lines[-1]}{via}"
+    return f"line {lines[-1]}{via}: {text}"
 
 
 def _lines(trace: TracebackType | None) -> Iterator[int]:
