@@ -7,6 +7,7 @@ keeps its first half in a table with a changelog. With `scripts` each step is a 
 """
 
 import asyncio
+import itertools
 import sys
 import tempfile
 
@@ -17,11 +18,12 @@ BOOTSTRAP, PREFIX, PARTITIONS, SHAPE, *SCRIPTS = sys.argv[1:]
 IN_FLIGHT = 256
 NAMES = ["in", *(f"t{n}" for n in range(1, int(SHAPE) if SHAPE.isdigit() else 0)), "out"]
 JOIN = {"in": ["left", "right"], "left": ["half"], "right": ["half"], "half": ["out"]}
-ROUTES = JOIN if SHAPE == "join" else {here: [there] for here, there in zip(NAMES, NAMES[1:], strict=False)}
+ROUTES = JOIN if SHAPE == "join" else {here: [there] for here, there in itertools.pairwise(NAMES)}
 
 app = faust.App(
     f"{PREFIX}app", broker=f"kafka://{BOOTSTRAP}", web_enabled=False, producer_acks=-1,
     topic_partitions=int(PARTITIONS), datadir=tempfile.mkdtemp(), broker_commit_interval=0.5, stream_wait_empty=False,
+    producer_linger_ms=5, producer_max_batch_size=256 * 1024,
 )  # fmt: skip
 halves = app.Table("halves", partitions=int(PARTITIONS))
 if SCRIPTS:
@@ -49,7 +51,7 @@ def serve(inbox, targets):
             sent = [await outlet.send(key=event.key, value=data, partition=partition) for outlet in outlets]
             await asyncio.gather(*sent)
 
-    app.agent(app.topic(PREFIX + inbox, **raw), name=inbox, concurrency=1 if inbox == "half" else IN_FLIGHT)(step)
+    app.agent(app.topic(PREFIX + inbox, **raw), name=inbox, concurrency=IN_FLIGHT)(step)
 
 
 for inbox, targets in ROUTES.items():

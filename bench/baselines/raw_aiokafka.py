@@ -1,4 +1,4 @@
-"""Baseline (b), frozen: the fastest plain loop over Kafka for the shapes of `bench/hops.py`. It forgets halves in a crash.
+"""Baseline (b), frozen: a plain fast loop over Kafka for the shapes of `bench/hops.py`. A crash loses its halves.
 
     python bench/baselines/raw_aiokafka.py HOST:PORT PREFIX PARTITIONS SHAPE [LINGER_MS]
 
@@ -6,6 +6,7 @@ Takes what there is, decodes, encodes, sends, waits for the acknowledgements of 
 """
 
 import asyncio
+import itertools
 import sys
 import time
 
@@ -15,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 BOOTSTRAP, PREFIX, _PARTITIONS, SHAPE, *LINGER = sys.argv[1:]
 NAMES = ["in", *(f"t{n}" for n in range(1, int(SHAPE) if SHAPE.isdigit() else 0)), "out"]
 JOIN = {"in": ["left", "right"], "left": ["half"], "right": ["half"], "half": ["out"]}
-ROUTES = JOIN if SHAPE == "join" else {here: [there] for here, there in zip(NAMES, NAMES[1:], strict=False)}
+ROUTES = JOIN if SHAPE == "join" else {here: [there] for here, there in itertools.pairwise(NAMES)}
 HALVES = {}
 
 
@@ -27,8 +28,7 @@ async def forward(producer, part, record):
         return []
     data = orjson.dumps(value)
     return [
-        await producer.send(PREFIX + target, data, key=record.key, partition=part.partition)
-        for target in ROUTES[inbox]
+        await producer.send(PREFIX + target, data, key=record.key, partition=part.partition) for target in ROUTES[inbox]
     ]
 
 

@@ -29,7 +29,9 @@ def served(shape: str, *, scripts: bool) -> Plan:
 async def main(bootstrap: str, prefix: str, partitions: str, shape: str, *scripts: str) -> None:
     """Serve until told to stop, or until something fails."""
     stream = StreamSettings(bootstrap=bootstrap, instance_id=f"{prefix}{os.getpid()}", session_timeout=30.0)
-    settings = WorkerSettings(stream=stream, prefix=prefix, partitions=int(partitions), offline=shape not in passing.SHAPES)
+    settings = WorkerSettings(
+        stream=stream, prefix=prefix, partitions=int(partitions), offline=shape not in passing.SHAPES
+    )
     kinds = {**KINDS, "pass": passing.PassKind()}
     worker = Worker(settings, [served(shape, scripts=bool(scripts))], watch=Eyes(), kinds=kinds)
     stop = asyncio.Event()

@@ -84,4 +84,3 @@ def inboxes(shape: str) -> list[str]:
 def tasks(shape: str) -> int:
     """How many tasks every run goes through."""
     return len(upstream_of(shape))
-

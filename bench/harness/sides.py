@@ -1,4 +1,4 @@
-"""A process that is measured: started with its log, stopped in its tracks while its input is filled, its CPU counted."""
+"""A process that is measured: its log, its CPU, its memory; it can be stopped in its tracks while its input fills."""
 
 from __future__ import annotations
 

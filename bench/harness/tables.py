@@ -12,7 +12,9 @@ def show(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> N
     """A table in Markdown, its columns aligned, so that a terminal and a document can both have it."""
     texts = [[str(cell) for cell in row] for row in [head, *rows]]
     widths = [max(len(row[at]) for row in texts) for at in range(len(head))]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in texts]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in texts
+    ]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     print("\n".join(["", title, "", lines[0], rule, *lines[1:]]), flush=True)
 

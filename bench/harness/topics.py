@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from bench.harness.sides import Side
 from stream_orchestrator.streaming.settings import StreamSettings
 
 PARTITIONS = 4
@@ -27,7 +28,7 @@ class Topics:
 
     def __init__(self, settings: StreamSettings) -> None:
         self.settings = settings
-        self.producer = AIOKafkaProducer(**settings.producer(), linger_ms=5)
+        self.quick = AIOKafkaProducer(**settings.producer(), linger_ms=0)
         self._admin = AIOKafkaAdminClient(**settings.connection())
         self._eye = AIOKafkaConsumer(**settings.consumer())
 
@@ -35,16 +36,10 @@ class Topics:
         """Topics with as many partitions as all others here."""
         await self._admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names])
 
-    async def drop(self, prefix: str) -> None:
-        """Every topic of that prefix."""
-        names = [topic["topic"] for topic in await self._admin.describe_topics()]
-        if mine := [name for name in names if name.startswith(prefix)]:
-            await self._admin.delete_topics(mine)
-
     async def fill(self, topic: str, values: Iterable[tuple[bytes, bytes]]) -> None:
         """Records `(key, value)`, round the partitions, until all are acknowledged."""
         acks = [
-            await self.producer.send(topic, value, key=key, partition=number % PARTITIONS)
+            await self.quick.send(topic, value, key=key, partition=number % PARTITIONS)
             for number, (key, value) in enumerate(values)
         ]
         await asyncio.gather(*acks)
@@ -54,25 +49,24 @@ class Topics:
         parts = [TopicPartition(topic, number) for number in range(PARTITIONS)]
         return sum((await self._eye.end_offsets(parts)).values())
 
-    async def reach(self, topic: str, wanted: int, *, within: float, alive: object = None) -> float:
+    async def reach(self, topic: str, wanted: int, *, within: float, alive: Side) -> float:
         """Wait until the topic has had so many records; the instant at which it had (`time.perf_counter`)."""
         deadline = time.perf_counter() + within
         while (have := await self.count(topic)) < wanted:
             if time.perf_counter() > deadline:
                 raise TimeoutError(f"{topic} has {have} of {wanted} records after {within:g} s")
-            if alive is not None:
-                alive.check()  # type: ignore[attr-defined]
+            alive.check()
             await asyncio.sleep(LOOK)
         return time.perf_counter()
 
     async def start(self) -> None:
         await self._admin.start()
-        await self.producer.start()
+        await self.quick.start()
         await self._eye.start()
 
     async def stop(self) -> None:
         await self._eye.stop()
-        await self.producer.stop()
+        await self.quick.stop()
         await self._admin.close()
 
 

@@ -1,0 +1,1 @@
+"""Benchmarks: programs that measure and report. `README.md` says what each one measures."""
