@@ -54,7 +54,7 @@ def drain(
     _show([state], as_json=as_json)
     if not empty:
         voice.fail(
-            f"{state.in_flight} runs are in flight on {state.deployed.plan.version} after {timeout:g} s",
+            f"{state.in_flight} in flight on {state.deployed.plan.version} after {timeout:g} s",
             hint="call it again to go on waiting; `runs list` shows where they are",
         )
     return 0 if empty else 1
