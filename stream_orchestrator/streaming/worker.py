@@ -35,6 +35,7 @@ from stream_orchestrator.spec.inputs import InputRules
 from stream_orchestrator.streaming.chores import Chores
 from stream_orchestrator.streaming.client import Outgoing, partitions_of, produce
 from stream_orchestrator.streaming.core.app import App
+from stream_orchestrator.streaming.core.clock import SteadyClock
 from stream_orchestrator.streaming.core.model import AppSpec, AppStatistics, nothing
 from stream_orchestrator.streaming.core.stream import Stream
 from stream_orchestrator.streaming.deployments import Deployment, Deployments
@@ -94,7 +95,7 @@ class Worker:
         self._plans = tuple(plans)
         self._kinds = kinds
         self._watch = watch or Blind()
-        self._stream = Stream(settings.stream, watch=self._watch, clock=clock)
+        self._stream = Stream(settings.stream, watch=self._watch, clock=SteadyClock(clock))
         self._deployments = Deployments(settings.stream, settings.prefix)
         self._lookup = Lookup(settings.stream)
         self._calls = CallService(call_settings(offline=settings.offline))
