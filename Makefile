@@ -2,7 +2,7 @@
 # `install`, `demo` and `test`; `check` and `kafka` also want a JVM and Maven.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint types kafka bench lock clean
+.PHONY: help install demo test check lint types kafka bench faults soak lock clean
 
 # The first Python that is new enough, plain `python3` before the others.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
@@ -58,6 +58,17 @@ kafka: install ## a one-node Apache Kafka in the foreground
 
 bench: install ## every benchmark of bench/, one after another
 	$(BIN)/python -m bench
+
+FIGURES := out/faults.jsonl
+MINUTES ?= 60
+
+faults: install ## every fault, struck into real processes on real Kafka; the figures go to docs/faults.md
+	@mkdir -p out && rm -f $(FIGURES)
+	FAULTS=full FAULTS_FIGURES=$(FIGURES) $(BIN)/python -m pytest -s tests/faults; played=$$?; \
+		$(BIN)/python tests/faults/table.py $(FIGURES) docs/faults.md; exit $$played
+
+soak: install ## modest load and random faults for MINUTES=60: nothing is lost, and nothing grows
+	SOAK_MINUTES=$(MINUTES) $(BIN)/python -m pytest -s tests/faults/test_soak.py
 
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-annotate --quiet \
 	--python-version 3.11 --custom-compile-command "make lock"

@@ -56,6 +56,7 @@ class Fault:
     proxied: bool = False
     direct: tuple[str, ...] = ()  # workers that go to the broker without the proxy
     call_delay: float = 0.2
+    most: int = MOST_IN_FLIGHT
     recovery: float | None = None
     pause: float | None = None
     flags: tuple[str, ...] = ()
@@ -75,6 +76,7 @@ class Report:
     failed: int  # runs that did not end as they should
     calls_in_hand: int
     rerun: int
+    hurts: int  # how many moments something was hurt
     recovery: float
     pause: float
 
@@ -151,7 +153,7 @@ class Scene:
     async def feed(self, struck: asyncio.Future[None]) -> None:
         """Send until the strike is over and enough was sent, never more than so many in flight."""
         while not struck.done() or self._number < EVENTS:
-            while self.traffic.in_flight >= MOST_IN_FLIGHT:
+            while self.traffic.in_flight >= self.fault.most:
                 await asyncio.sleep(0.01)
                 if struck.done() and self._number >= EVENTS:
                     return
@@ -234,6 +236,7 @@ async def judged(scene: Scene) -> Report:
         failed=sum((result["status"] == "succeeded") == (result["run_id"] in scene.refused) for result in results),
         calls_in_hand=in_hand_at(calls, scene.moments, scene.fault.call_delay),
         rerun=steps_run_again((*scene.workers, *scene.gone)),
+        hurts=len(scene.moments),
         recovery=max(0.0, max((traffic.answered[run] for run in scene.in_hand), default=0.0) - scene.over_at),
         pause=max(gaps, default=0.0),
     )
@@ -248,7 +251,7 @@ def check(report: Report, fault: Fault) -> None:
     assert report.in_flight >= LEAST_IN_FLIGHT, line
     if fault.kills:
         assert verdict.calls_repeated <= report.calls_in_hand, line
-        assert report.rerun <= MOST_IN_FLIGHT * SCRIPTS_BESIDE * max(1, verdict.copies), line
+        assert report.rerun <= report.hurts * fault.most * SCRIPTS_BESIDE, line
     else:
         assert (verdict.copies, verdict.calls_repeated, report.rerun) == (0, 0, 0), line
     if fault.recovery is not None:

@@ -47,7 +47,7 @@ async def test_a_job_whose_embedded_broker_was_killed_ends_and_says_why(tmp_path
     job = Process(*arguments, env=env_of(models), log=tmp_path / "job.log")
     try:
         calls = tmp_path / "calls.jsonl"
-        await until(lambda: calls.exists() and len(calls.read_text().splitlines()) > LEAST_IN_FLIGHT, 90, "calls")
+        await until(lambda: calls.exists() and len(calls.read_text().splitlines()) > LEAST_IN_FLIGHT, 150, "calls")
         began = time.monotonic()
         os.kill(broker_of(job.popen.pid), signal.SIGKILL)
         await until(lambda: not job.alive, ENDS_WITHIN, "the job to end")
@@ -93,4 +93,4 @@ def broker_of(pid: int) -> int:
 def address_of(worker: WorkerProcess) -> str:
     """It says at its start how to reach its broker."""
     (line,) = [line for line in worker.log.read_text().splitlines() if "embedded broker: --broker" in line]
-    return line.split("--broker ")[1].split()[0].removeprefix("kafka://")
+    return line.split("--broker ")[1].split()[0].removeprefix("embedded://")
