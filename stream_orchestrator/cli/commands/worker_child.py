@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+import logging
+import os
+from collections.abc import Coroutine
+from typing import Annotated, Any
 
 import typer
 
 from stream_orchestrator.cli.building import command
+
+PATIENCE = 5.0
+log = logging.getLogger(__name__)
 
 
 def worker_child(orders: Annotated[str, typer.Argument(help="What `worker` was told, as JSON")]) -> int:
@@ -15,7 +21,33 @@ def worker_child(orders: Annotated[str, typer.Argument(help="What `worker` was t
     from stream_orchestrator.cli.orders import Orders
     from stream_orchestrator.cli.serving import serve
 
-    return asyncio.run(serve(Orders.from_json(orders)))
+    return ended(serve(Orders.from_json(orders)))
+
+
+def ended(serving: Coroutine[Any, Any, int]) -> int:
+    """Run it; the exit code. What will not end when it is told to is left behind, and the process ends all the same:
+    `asyncio.run` would wait for ever, for example for a client whose broker is away.
+    """
+    runner = asyncio.Runner()
+    code = 1
+    try:
+        code = runner.run(serving)
+    finally:
+        reluctant = runner.run(_told_to_end())
+        if reluctant:
+            log.warning("%d tasks would not end and are left behind: %s", len(reluctant), ", ".join(reluctant)[:500])
+            logging.shutdown()
+            os._exit(code)
+        runner.close()
+    return code
+
+
+async def _told_to_end() -> list[str]:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    pending = (await asyncio.wait(others, timeout=PATIENCE))[1] if others else set()
+    return [task.get_name() for task in pending]
 
 
 app = command(worker_child)

@@ -124,7 +124,15 @@ class Thread(driver.AIOKafkaConsumerThread):
             if coordinator.member_id:
                 # Nor one of generation 0, which is the embedded broker's first; LeaveGroup does not carry it.
                 coordinator.generation = max(coordinator.generation, 1)
-        await super().on_thread_stop()
+        try:
+            await super().on_thread_stop()
+        except asyncio.CancelledError:
+            # With the broker away aiokafka ends its own requests in a way that looks as if we were cancelled. Passed
+            # on, it would end this thread before it says that it has ended, and who stops us would wait for ever.
+            if (us := asyncio.current_task()) is None or us.cancelling():
+                raise
+            if self._consumer is not None:
+                await self._consumer._client.close()
 
     def close(self) -> None:
         """Stopping closes the client in its own loop; upstream closes it here a second time, from another thread."""
