@@ -59,6 +59,7 @@ def start_logging(*, as_json: bool) -> JsonLog | None:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("mode.timers").setLevel(logging.ERROR)  # a busy machine is late: no news, and nothing to do
     hush()
     return handler if isinstance(handler, JsonLog) else None
 

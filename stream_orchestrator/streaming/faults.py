@@ -173,8 +173,8 @@ def fault_of(theirs: type[BaseException]) -> Fault:
 
 def translate(error: Exception, *, bootstrap: str) -> OrchestratorError:
     """That error in our words, with where it happened. Raise it `from` the original."""
-    if isinstance(error, kafka.KafkaConnectionError):
-        return unreachable(bootstrap)  # its own words name address families, not what to do
+    if isinstance(error, kafka.KafkaConnectionError | kafka.NodeNotReadyError):
+        return unreachable(bootstrap)  # their own words name nodes and address families, not what to do
     ours, hint = fault_of(type(error))
     said = str(error) or type(error).__name__
     return ours(f"Kafka at {bootstrap}: {said}", hint=hint)

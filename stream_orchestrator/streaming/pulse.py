@@ -49,16 +49,22 @@ class Pulse:
         return sorted(f"{topic}/{number}" for (topic, number), (_, at) in self._still.items() if now - at > after)
 
     async def follow(self, settings: StreamSettings, apps: Callable[[], Iterable[App]]) -> None:
-        """Look at these apps until cancelled. A broker that is away is no news here: others say so."""
+        """Look at these apps until cancelled. A broker that goes away, and one that is back, is told once."""
+        away = False
         while True:
             topics = _topics(apps())
             try:
                 async with reading(settings, *topics) as reader:
+                    if away:
+                        away = False
+                        log.warning("work goes on")
                     while _topics(apps()) == topics:
                         await self._look(reader, apps())
                         await asyncio.sleep(LOOK_EVERY)
-            except OrchestratorError as away:
-                log.info("cannot see how far topics are: %s", away)
+            except OrchestratorError as error:
+                if not away:
+                    away = True
+                    log.warning("work waits: %s", error)
                 await asyncio.sleep(LOOK_EVERY)
 
     async def _look(self, reader: Reader, apps: Iterable[App]) -> None:
