@@ -6,7 +6,7 @@ starts with `offline/`, and prose from a stand-in (any model under `--offline`) 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import orjson
@@ -44,6 +44,16 @@ def delay(model: str) -> float:
 def names() -> list[str]:
     """The names of all offline models, sorted."""
     return sorted(f"offline/{name}" for name in (*MODELS, "fail"))
+
+
+def unknown_models(models: Iterable[str]) -> list[str]:
+    """Those that are named `offline/…` and are none of ours, sorted: every call of them would fail."""
+    asked = {model.strip().lower() for model in models}
+    return sorted(model for model in asked if _is_named(model) and model not in names())
+
+
+def _is_named(model: str) -> bool:
+    return model.startswith("offline/") and "{" not in model  # a template is a name only in its run
 
 
 def last_message(request: CallRequest) -> str:

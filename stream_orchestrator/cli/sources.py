@@ -69,7 +69,9 @@ def check_functions(functions: Sequence[str]) -> None:
 def refuse_incomplete(
     plans: Iterable[Plan], functions: Sequence[str] = (), *, offline: bool, environ: Mapping[str, str] = os.environ
 ) -> None:
-    """Nothing starts without the helper functions and keys that the pipelines need; each is named."""
+    """Nothing starts without the helper functions, models and keys that the pipelines need; each is named."""
+    from stream_orchestrator.calls.offline import names as offline_models
+    from stream_orchestrator.calls.offline import unknown_models
     from stream_orchestrator.calls.settings import CallSettings, missing_keys
 
     plans = tuple(plans)
@@ -84,6 +86,9 @@ def refuse_incomplete(
     if keys:
         said.append(f"{' and '.join(keys)} must be set to ask {_list(sorted(set(models)))}")
         hints.append("set it, or answer every model by the built-in one: --offline")
+    if strangers := unknown_models(models):
+        said.append(f"there is no model {_list(strangers)}")
+        hints.append(f"offline models: {', '.join(offline_models())}")
     if said:
         raise MissingError("; ".join(said), hint="\n".join(hints))
 

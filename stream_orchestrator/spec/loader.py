@@ -125,7 +125,7 @@ _IN_OUR_WORDS = (
     (
         "did not find expected key",
         "wrong indentation, or text after a closing quote",
-        "align it with the keys above it",
+        "align it with the keys above it; or a quote that is open further up ends here: close it there",
     ),
     ("did not find expected '-'", "wrong indentation, or an item without `-`", "begin each item of a list with `- `"),
     ("did not find expected ',' or ']'", "a list that begins with `[` does not end", "close it with `]`"),

@@ -217,3 +217,8 @@ def test_whatever_is_filled_is_valid(schema: dict[str, Any], text: str) -> None:
     value = offline_json.fill(schema, text)
     jsonschema_rs.validate(schema, value)
     assert offline_json.fill(schema, text) == value
+
+
+def test_a_name_that_no_offline_model_has_is_known_before_anything_is_asked() -> None:
+    asked = ["offline/ecco", " Offline/Echo ", "offline/fail", "gpt-6-luna", "offline", "offline/{{ kind }}"]
+    assert offline.unknown_models(asked) == ["offline/ecco"]

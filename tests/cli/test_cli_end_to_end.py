@@ -220,6 +220,11 @@ def test_run_names_every_helper_and_key_that_is_missing(call: Any, tmp_path: Pat
     assert "`shout`" in said.err, "one round shows all that is missing"
     assert "OPENAI_API_KEY" in said.err
     assert "--offline" in said.err
+    pipeline.write_text(GREETER.replace("offline/echo", "offline/ecco"))
+    said = call("run", pipeline, "--input", events, "--offline")
+    assert said.code == 3
+    assert "there is no model `offline/ecco`" in said.err
+    assert "offline/echo" in said.err
 
 
 def test_run_takes_its_helpers_from_a_file(call: Any, tmp_path: Path) -> None:
