@@ -47,9 +47,11 @@ class Transition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What follows from an event. `first`: the row is durable before the effects; `durable` rows are always written.
+    """What follows from an event. `first`: the row is durable before the effects; `durable` rows are written beside them.
 
-    `tokens` go to `task.downstream`. `abort`: the run takes no new steps. `duplicate`: nothing happened.
+    `hollow`: the one token carries all that the row knows, so when it is acknowledged the row is written once more without
+    content, to be known as done. `tokens` go to `task.downstream`. `abort`: the run takes no new steps. `duplicate`: nothing
+    happened.
     """
 
     row: StepRow
@@ -58,6 +60,7 @@ class Decision:
     script: RunScript | None = None
     first: bool = False
     durable: bool = True
+    hollow: bool = False
     abort: bool = False
     duplicate: bool = False
     transitions: tuple[Transition, ...] = ()
@@ -85,9 +88,8 @@ class Stepper:
     def on_token(self, row: StepRow | None, token: Token, position: str, *, size: int = 0) -> Decision:
         """An upstream task has ended. `size` is that of the token's record."""
         row = row or StepRow(run_id=token.run_id, task=self.task.name)
-        if token.source in row.tokens:
-            again = row.positions[token.source] == position and row.at == position
-            return self.emit(row) if again else self._nothing(row)
+        if token.source in row.tokens or row.state == "done":
+            return self.emit(row) if row.at == position else self._nothing(row)
         row = replace(
             row,
             tokens={**row.tokens, token.source: token},
@@ -143,7 +145,7 @@ class Stepper:
         """The effects of the row's last transition once more: after a crash, nobody knows whether they were seen."""
         match row.state:
             case "done":
-                return self._publish(row)
+                return self._nothing(row) if row.report is None else self._publish(row)
             case "running" | "calling":
                 return self._again(row)
             case _:
@@ -303,9 +305,10 @@ class Stepper:
             trail=() if several else trail_of(row),
             traceparent=self.traceparent,
         )
-        durable = several or abort or len(self.task.upstream) > 1 or row.attempts > 1 or row.calls > 0
+        first = several or abort
+        known = len(self.task.upstream) > 1 or row.attempts > 1 or row.calls > 0
         tokens = (token,) * len(self.task.downstream)
-        return Decision(row=row, tokens=tokens, first=several or abort, durable=durable, abort=abort)
+        return Decision(row=row, tokens=tokens, first=first, durable=first, hollow=known and not first, abort=abort)
 
     # --- small things --------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ Promises
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import orjson
@@ -105,16 +105,21 @@ def report_from(data: dict[str, Any]) -> Report:
     return read(Report, data, degraded=tuple(data.get("degraded", ())))
 
 
-def lean(data: dict[str, Any]) -> dict[str, Any]:
-    """Without what equals the default: most fields of most reports."""
-    return {name: value for name, value in data.items() if value or name in {"task", "kind", "output"}}
+def report_data(report: Report) -> dict[str, Any]:
+    """A report as JSON, without what equals the default: most fields of most reports. Values are not copied."""
+    data = {"task": report.task, "kind": report.kind, "output": report.output}
+    data.update((name, value) for name in _OPTIONAL if (value := getattr(report, name)))
+    return data
+
+
+_OPTIONAL = tuple(name for name in Report.__slots__ if name not in {"task", "kind", "output"})
 
 
 def token_data(token: Token) -> dict[str, Any]:
     """A token as JSON."""
-    data: dict[str, Any] = {"run_id": token.run_id, "source": token.source, "report": lean(asdict(token.report))}
+    data: dict[str, Any] = {"run_id": token.run_id, "source": token.source, "report": report_data(token.report)}
     if token.trail:
-        data["trail"] = [lean(asdict(report)) for report in token.trail]
+        data["trail"] = [report_data(report) for report in token.trail]
     if token.traceparent:
         data["traceparent"] = token.traceparent
     return data
@@ -128,15 +133,16 @@ def token_from(data: dict[str, Any]) -> Token:
 
 def encode(event: Event) -> bytes:
     """An event as the value of an inbox record."""
+    body: dict[str, Any]
     match event:
         case Token():
             body = {"token": token_data(event)}
         case Reply():
-            body = {"reply": {"run_id": event.run_id, "call_id": event.call_id, "answer": asdict(event.answer)}}
+            body = {"reply": {"run_id": event.run_id, "call_id": event.call_id, "answer": event.answer}}
         case Begin():
-            body = {"begin": asdict(event)}
+            body = {"begin": event}
         case Cancel():
-            body = {"cancel": asdict(event)}
+            body = {"cancel": event}
     return orjson.dumps({"format": FORMAT, **body})
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}$")
 
@@ -53,6 +54,7 @@ def trace_of(traceparent: str | None, run_id: str) -> tuple[str, str]:
     return digest("trace", run_id).hex(), ""
 
 
+@lru_cache(maxsize=32768)
 def span_of(run_id: str, name: str) -> str:
     """The span of one step, call or stage of a run."""
     return digest("span", run_id, name, size=8).hex()
@@ -63,11 +65,13 @@ def traceparent(trace_id: str, span_id: str) -> str:
     return f"00-{trace_id}-{span_id}-01"
 
 
+@lru_cache(maxsize=8192)
 def run_key(run_id: str) -> bytes:
     """Where a run's row (and later its stub) stands in the table."""
     return b"r" + digest(run_id)
 
 
+@lru_cache(maxsize=32768)
 def step_key(run_id: str, slug: str) -> bytes:
     """Where a step's row stands in the table."""
     return b"s" + digest(run_id) + slug.encode()

@@ -10,13 +10,13 @@ Promises
 from __future__ import annotations
 
 import struct
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import orjson
 
 from stream_orchestrator.errors import HouseError
-from stream_orchestrator.kernel.events import Report, Token, lean, report_from, token_data, token_from
+from stream_orchestrator.kernel.events import Report, Token, report_data, report_from, token_data, token_from
 
 RunState = Literal["running", "ended"]
 StepState = Literal["waiting", "running", "calling", "parked", "done"]
@@ -94,6 +94,11 @@ class StepRow:
     report: Report | None = None
 
 
+def hollow(row: StepRow) -> StepRow:
+    """What is kept of a step that is done and whose token is on its way: that it is done, and by which record."""
+    return StepRow(run_id=row.run_id, task=row.task, state="done", at=row.at)
+
+
 Row = RunRow | Stub | StepRow
 
 
@@ -114,18 +119,21 @@ def encode(row: Row) -> bytes:
         case Stub():
             return _STUB.pack(b"\0", STATUSES.index(row.status), row.partition, row.offset, int(row.expires))
         case RunRow():
-            return b"r" + orjson.dumps(asdict(row))
+            return b"r" + orjson.dumps(row)
         case StepRow():
             return b"s" + orjson.dumps(_step_data(row))
 
 
 def _step_data(row: StepRow) -> dict[str, Any]:
-    plain = {name: getattr(row, name) for name in StepRow.__slots__ if name not in {"tokens", "report"}}
-    data = {name: value for name, value in plain.items() if value or name in {"run_id", "task", "state"}}
+    data: dict[str, Any] = {"run_id": row.run_id, "task": row.task, "state": row.state}
+    data.update((name, value) for name in _OPTIONAL if (value := getattr(row, name)))
     data["tokens"] = {source: token_data(token) for source, token in row.tokens.items()}
     if row.report is not None:
-        data["report"] = lean(asdict(row.report))
+        data["report"] = report_data(row.report)
     return data
+
+
+_OPTIONAL = tuple(name for name in StepRow.__slots__ if name not in {"run_id", "task", "state", "tokens", "report"})
 
 
 def decode(data: bytes) -> Row:

@@ -16,7 +16,7 @@ from stream_orchestrator.kernel.inbox import Handle, Work, ended_by, together
 from stream_orchestrator.kernel.lifecycle import Lifecycle
 from stream_orchestrator.kernel.limits import MAX_RECORD
 from stream_orchestrator.kernel.ports import Arrived, Part
-from stream_orchestrator.kernel.rows import RunRow, StepRow
+from stream_orchestrator.kernel.rows import RunRow, StepRow, hollow
 from stream_orchestrator.kernel.site import Site, live
 from stream_orchestrator.kernel.telling import Telling
 from stream_orchestrator.kernel.wires import CallRecord, call_record
@@ -124,14 +124,18 @@ class Steps:
             part.write(key) if decision.durable and not decision.first else None,
             self.telling.audit(part, run, task.name, decision.row.at, told),
         )
-        self._ended(part, run, task, key, decision)
+        if decision.row.state == "done":
+            await self._ended(part, run, task, key, decision)
 
-    def _ended(self, part: Part, run: RunRow, task: TaskPlan, key: bytes, decision: Decision) -> None:
-        if decision.row.state != "done":
-            return
+    async def _ended(self, part: Part, run: RunRow, task: TaskPlan, key: bytes, decision: Decision) -> None:
         if decision.transitions:
             self.telling.step_ended(run, task, decision.row)
-        if not decision.durable:
+        if part.get(key) is not decision.row:
+            return  # the run has ended meanwhile, and its rows are gone
+        if decision.hollow:
+            part.set(key, hollow(decision.row))
+            await part.write(key)
+        elif not decision.durable:
             part.delete(key)
 
     def _parcel(self, part: Part, task: TaskPlan, run: RunRow, decision: Decision) -> Parcel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -70,7 +70,7 @@ class CallEvent:
 
 def encode_call(event: CallEvent) -> bytes:
     """A call as the value of its record."""
-    return orjson.dumps({"format": 1, "call": asdict(event)})
+    return orjson.dumps({"format": 1, "call": event})
 
 
 def decode_call(data: bytes | None) -> CallEvent:
