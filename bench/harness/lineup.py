@@ -20,9 +20,9 @@ class Lineup:
         self.topics, self._folder = between, folder
         self.sides: list[Side] = []
 
-    async def ours(self, shape: str, *more: str, slug: str = "bench", name: str = "ours") -> Side:
-        """A worker that serves the shape, or the document at that path; ready."""
-        prefix = fresh_prefix()
+    async def ours(self, shape: str, *more: str, slug: str = "bench", prefix: str = "", name: str = "ours") -> Side:
+        """A worker that serves the shape, or the document at that path; ready. A `prefix` may have others."""
+        prefix = prefix or fresh_prefix()
         arguments = [self.topics.settings.bootstrap, prefix, str(PARTITIONS), shape, *more]
         source, sink = f"{prefix}{slug}.input", f"{prefix}{slug}.results"
         side = self._start(name, ["-m", "bench.harness.ours", *arguments], source=source, sink=sink)

@@ -1,7 +1,9 @@
-"""Our side, a process of its own: `python -m bench.harness.ours HOST:PORT PREFIX PARTITIONS SHAPE [scripts]`.
+"""Our side, a process of its own: `python -m bench.harness.ours HOST:PORT PREFIX PARTITIONS SHAPE [HOW]`.
 
 One worker as users have it: audit, journal, metrics and spans on, no exporter. `SHAPE` is one of `passing.SHAPES`, or
-the path of a document, whose models are answered offline. SIGTERM drains.
+the path of a document. `HOW`: `scripts` (of a shape), `online` (models are asked as the environment says, else they are
+offline), `calls` (online, and nothing but the calls is served). Processes with one prefix and one `BENCH_MEMBER` are the
+same member, one after the other. SIGTERM drains.
 """
 
 from __future__ import annotations
@@ -10,15 +12,28 @@ import asyncio
 import os
 import signal
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.harness import passing
 from stream_orchestrator.observe.watch import Eyes
 from stream_orchestrator.plan.loading import load_plan
 from stream_orchestrator.plan.model import Plan
+from stream_orchestrator.streaming.core.model import AppSpec
+from stream_orchestrator.streaming.deployments import Deployment
 from stream_orchestrator.streaming.settings import StreamSettings
 from stream_orchestrator.streaming.worker import Worker, WorkerSettings
 from stream_orchestrator.tasks import KINDS
+
+SESSION = 30.0  # longer than a side is ever stopped in its tracks
+
+
+class CallWorker(Worker):
+    """A worker of which only the calls are served."""
+
+    async def _specs(self, served: Sequence[Deployment]) -> list[AppSpec]:
+        return [spec for spec in await super()._specs(served) if ".calls." in spec.id]
 
 
 def served(shape: str, *, scripts: bool) -> Plan:
@@ -26,18 +41,28 @@ def served(shape: str, *, scripts: bool) -> Plan:
     return passing.plan(shape, scripts=scripts) if shape in passing.SHAPES else load_plan(Path(shape))
 
 
-async def main(bootstrap: str, prefix: str, partitions: str, shape: str, *scripts: str) -> None:
-    """Serve until told to stop, or until something fails."""
-    stream = StreamSettings(bootstrap=bootstrap, instance_id=f"{prefix}{os.getpid()}", session_timeout=30.0)
+def built(bootstrap: str, prefix: str, partitions: str, shape: str, *how: str) -> Worker:
+    """The worker."""
+    member = f"{prefix}{os.environ.get('BENCH_MEMBER') or os.getpid()}"
     settings = WorkerSettings(
-        stream=stream, prefix=prefix, partitions=int(partitions), offline=shape not in passing.SHAPES
+        stream=StreamSettings(bootstrap=bootstrap, instance_id=member, session_timeout=SESSION),
+        prefix=prefix,
+        partitions=int(partitions),
+        offline="calls" not in how and "online" not in how,
     )
-    kinds = {**KINDS, "pass": passing.PassKind()}
-    worker = Worker(settings, [served(shape, scripts=bool(scripts))], watch=Eyes(), kinds=kinds)
+    kind = CallWorker if "calls" in how else Worker
+    plan = served(shape, scripts="scripts" in how)
+    return kind(settings, [plan], watch=Eyes(), kinds={**KINDS, passing.PassKind.name: passing.PassKind()})
+
+
+async def main(*arguments: str) -> None:
+    """Serve until told to stop, or until something fails."""
+    begun = time.perf_counter()
+    worker = built(*arguments)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await worker.start()
-    print(f"ready: {worker.partitions} partitions", flush=True)
+    print(f"ready: {worker.partitions} partitions after {time.perf_counter() - begun:.3f} s", flush=True)
     crash, told = asyncio.ensure_future(worker.crashed()), asyncio.ensure_future(stop.wait())
     await asyncio.wait({crash, told}, return_when=asyncio.FIRST_COMPLETED)
     if crash.done():

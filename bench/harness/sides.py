@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import sys
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ class Side:
 
     def __init__(self, name: str, command: Sequence[str], *, source: str, sink: str, folder: Path) -> None:
         self.name, self.source, self.sink = name, source, sink
-        self.log = folder / f"{name.replace(' ', '-')}.{source}.log"
+        self.log = folder / f"{name.replace(' ', '-')}.{uuid.uuid4().hex[:6]}.log"
         with self.log.open("ab") as output:
             self._child = Leashed([sys.executable, *command], output=output, env=os.environ)
 
