@@ -9,6 +9,7 @@ Promises
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -99,14 +100,19 @@ class Versions:
         await deployments.activate(others[-1])
         return others[-1]
 
-    async def emptied(self, state: VersionState, tell: Callable[[int], None]) -> None:
-        """Wait until none of its runs is in flight; `tell` hears how many are, whenever that changes."""
+    async def emptied(self, state: VersionState, tell: Callable[[int], None], *, timeout: float | None = None) -> bool:
+        """Wait until none of its runs is in flight; `tell` hears how many are, and changes. False: too late."""
+        give_up = None if timeout is None else time.monotonic() + timeout
         told = None
+        # The time is looked at between two looks: the client library leaves sockets behind when it is cancelled.
         while left := await in_flight(self.settings, self.prefix, state.deployed.plan):
             if left != told:
                 tell(left)
             told = left
+            if give_up is not None and time.monotonic() >= give_up:
+                return False
             await asyncio.sleep(TICK)
+        return True
 
     async def served(self, deployed: Deployment) -> bool:
         """Whether a worker is in its group. The embedded broker is not asked: its worker ends with it."""
@@ -139,15 +145,14 @@ class Versions:
             raise _busy(state, left)
 
     async def _await_leaving(self, deployed: Deployment) -> None:
-        try:
-            async with asyncio.timeout(LEFT_WITHIN):
-                while await self.served(deployed):
-                    await asyncio.sleep(TICK)
-        except TimeoutError as late:
-            raise Refused(
-                f"a worker still serves {deployed.plan.version}; it is retired, and its topics are still there",
-                hint="stop the workers of earlier releases, and call `versions retire` again",
-            ) from late
+        give_up = time.monotonic() + LEFT_WITHIN
+        while await self.served(deployed):
+            if time.monotonic() > give_up:
+                raise Refused(
+                    f"a worker still serves {deployed.plan.version}; it is retired, and its topics are still there",
+                    hint="stop the workers of earlier releases, and call `versions retire` again",
+                )
+            await asyncio.sleep(TICK)
 
     async def _deployments(self) -> Deployments:
         return await read_deployments(self.settings, self.prefix, self.pipeline)

@@ -137,7 +137,7 @@ async def _drain(site: Site) -> int:
     """By the API: the command's output is another's in this process."""
     versions = Versions(settings=site.broker.settings, prefix=site.broker.prefix, pipeline="books")
     told: list[int] = []
-    await asyncio.wait_for(versions.emptied(await versions.find("1.0.0"), told.append), 60)
+    assert await versions.emptied(await versions.find("1.0.0"), told.append, timeout=60)
     return 0 if told in ([], [1]) else 1
 
 

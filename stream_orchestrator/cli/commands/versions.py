@@ -94,12 +94,8 @@ async def _drain(versions: Any, wanted: str | None, timeout: float | None) -> tu
                 f"no worker serves {taking.plan.version} now",
                 hint="start one with its file, or restart a worker: it serves what is active",
             )
-    try:
-        async with asyncio.timeout(timeout):
-            await versions.emptied(state, lambda left: voice.say(f"{left} in flight"))
-    except TimeoutError:
-        return await versions.find(wanted), False
-    return await versions.find(wanted), True
+    empty = await versions.emptied(state, lambda left: voice.say(f"{left} in flight"), timeout=timeout)
+    return await versions.find(state.deployed.id), empty
 
 
 def _agreed(state: Any) -> bool:
