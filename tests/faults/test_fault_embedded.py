@@ -40,7 +40,7 @@ async def test_a_worker_whose_embedded_broker_was_killed_ends_and_says_why(embed
 
 async def test_a_job_whose_embedded_broker_was_killed_ends_and_says_why(tmp_path: Path, models: Process) -> None:
     events = tmp_path / "events.jsonl"
-    events.write_text("".join(f'{{"n": {n}}}\n' for n in range(3000)))
+    events.write_text("".join(f'{{"n": {n}}}\n' for n in range(400)))
     output = tmp_path / "results.jsonl"
     files = ("--input", str(events), "--output", str(output))
     arguments = ("stream_orchestrator", "run", str(PIPELINE), *files, "--broker", "embedded")

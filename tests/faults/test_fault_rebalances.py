@@ -21,13 +21,20 @@ async def come_and_go(scene: Scene) -> None:
     """Join, serve a moment, leave; both are rebalances for the others."""
     for _ in range(TURNS):
         guest = await scene.add_worker("w3")
+        scene.hurt()
         await asyncio.sleep(scene.chance.uniform(0.5, 2.0))
+        scene.hurt()
         assert await guest.end(60) == 0, guest.log.read_text()[-2000:]
-    scene.hurt()
 
 
 FAULTS = [
-    Fault(name=f"a third worker joins and leaves, {TURNS} times", strike=come_and_go, short=True, pause=LONGEST_PAUSE)
+    Fault(
+        name=f"a third worker joins and leaves, {TURNS} times",
+        strike=come_and_go,
+        moves=True,
+        short=True,
+        pause=LONGEST_PAUSE,
+    )
 ]
 
 
