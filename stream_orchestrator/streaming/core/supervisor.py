@@ -45,6 +45,7 @@ class Supervisor:
     Promises
       * The next child is started only when the last one is dead, after a wait that doubles while they die young.
       * Too many exits within a time are given up on, loudly; exits while the broker is unreachable are not counted.
+      * `give_up` (from any thread) kills the child and starts no other.
       * SIGTERM (and SIGINT) reach the child, which drains; a second one kills it. Nothing is started after the first.
       * The child dies with us, however we die. It finds our id in `STREAM_ORCHESTRATOR_INSTANCE_ID`.
     """
@@ -70,6 +71,7 @@ class Supervisor:
         self._child: subprocess.Popen[bytes] | None = None
         self._signals = 0
         self._lives = 0
+        self._hopeless = ""
         self.stopped_by = 0  # the first signal that told us to stop
         self._exits: deque[float] = deque()
 
@@ -85,6 +87,14 @@ class Supervisor:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    def give_up(self, why: str) -> None:
+        """Nothing can come of it any more: say why, and end with 1 instead of waiting."""
+        self._say(why)
+        self._hopeless = why
+        child = self._child
+        if child is not None:
+            child.kill()
+
     @property
     def child(self) -> int:
         """The child's process id; 0 when none lives."""
@@ -95,6 +105,8 @@ class Supervisor:
         while True:
             begun = self._clock()
             code = self._one_life()
+            if self._hopeless:
+                return GAVE_UP
             if self._signals or self._is_final(code):
                 return _exit_code(code)
             self._lives += 1
@@ -108,8 +120,8 @@ class Supervisor:
                 wait = self._patience.first_wait
             self._say(f"the worker died ({_how(code)}); starting it again in {wait:.1f} s")
             self._sleep(wait)
-            if self._signals:
-                return 0
+            if self._signals or self._hopeless:
+                return GAVE_UP if self._hopeless else 0
             wait = min(wait * 2, self._patience.longest_wait)
 
     def _one_life(self) -> int:
@@ -122,7 +134,9 @@ class Supervisor:
         )
         watcher = None if on_linux else watch(self._child.pid)
         try:
-            if self._signals:  # it came between fork and here
+            if self._hopeless:
+                self._child.kill()
+            elif self._signals:  # it came between fork and here
                 self._child.send_signal(signal.SIGTERM)
             return self._child.wait()
         finally:
@@ -149,7 +163,7 @@ class Supervisor:
     def _sleep(self, seconds: float) -> None:
         # In steps: since Python 3.5 a sleep goes on after a signal, and a stop must not wait for a back-off.
         end = time.monotonic() + seconds
-        while not self._signals and (left := end - time.monotonic()) > 0:
+        while not (self._signals or self._hopeless) and (left := end - time.monotonic()) > 0:
             time.sleep(min(left, 0.05))
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
