@@ -133,7 +133,7 @@ class Pipeline:
             position="memory/0/0",
             accepted_at=now,
             deadline=now + self.plan.timeout,
-            trace_id=ids.trace_of(None, run_id)[0],
+            trace_id=ids.trace_of(None, self.plan.slug, run_id)[0],
         )
 
     def _rejected(self, run_id: str, payload: bytes, error: InvalidInput) -> Result:

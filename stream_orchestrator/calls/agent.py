@@ -209,12 +209,12 @@ class CallAgent:
         if answer.error_type:
             attributes["error.type"] = answer.error_type
         parts = row.traceparent.split("-")
-        trace_id, parent = (parts[1], parts[2]) if len(parts) == 4 else (ids.trace_of(None, row.run_id)[0], "")
+        trace_id, parent = (parts[1], parts[2]) if len(parts) == 4 else (ids.trace_of(None, "", row.run_id)[0], "")
         self.watch.span(
             SpanRecord(
                 name=f"chat {request.model}",
                 trace_id=trace_id,
-                span_id=ids.span_of(row.run_id, f"call {row.call_id}/{row.attempts}"),
+                span_id=ids.span_of("", row.run_id, f"call {row.call_id}/{row.attempts}"),
                 parent_span_id=parent,
                 started_at=started,
                 ended_at=ended,

@@ -34,6 +34,7 @@ class Call:
 
     call_id: str
     request: CallRequest
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,11 @@ class Transition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What follows from an event. `first`: the row is durable before the effects; `durable` rows are written beside them.
+    """What follows from an event. `tokens` go to `task.downstream`.
 
-    `hollow`: the one token carries all that the row knows, so when it is acknowledged the row is written once more without
-    content, to be known as done. `tokens` go to `task.downstream`. `abort`: the run takes no new steps. `duplicate`: nothing
-    happened.
+    `first`: the row is durable before the effects; `durable`: it is written beside them. `hollow`: the one token carries
+    all that the row knows, so once it is acknowledged the row is written without content, to be known as done.
+    `abort`: the run takes no new steps. `duplicate`: nothing happened.
     """
 
     row: StepRow
@@ -220,7 +221,7 @@ class Stepper:
         due = max(request.deadline, self.now) + CALL_GRACE
         row = replace(row, state="calling", call_id=call_id, call_number=number, due=due)
         called = Transition("called", row.attempts, {"model": request.model, "call_id": call_id})
-        return Decision(row=row, call=Call(call_id, request), transitions=(called,))
+        return Decision(row=row, call=Call(call_id, request, self.traceparent), transitions=(called,))
 
     def _answered(self, row: StepRow, answer: Answer) -> Decision:
         if row.call_number:
@@ -316,7 +317,7 @@ class Stepper:
     def traceparent(self) -> str:
         """The span of this step, for whoever is told of its outcome."""
         run = self.around.run
-        return ids.traceparent(run.trace_id, ids.span_of(run.run_id, self.task.name))
+        return ids.traceparent(run.trace_id, ids.span_of(self.around.plan.slug, run.run_id, self.task.name))
 
     def _attempt(self, row: StepRow) -> Attempt:
         variant = self.task.variants[row.variant]

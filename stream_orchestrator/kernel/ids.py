@@ -46,18 +46,18 @@ def unit(*parts: str) -> float:
     return int.from_bytes(digest(*parts, size=7), "big") / 2**56
 
 
-def trace_of(traceparent: str | None, run_id: str) -> tuple[str, str]:
+def trace_of(traceparent: str | None, pipeline: str, run_id: str) -> tuple[str, str]:
     """The trace a run belongs to and the producer's span in it (empty when the producer sent none)."""
     match = _TRACEPARENT.match(traceparent or "")
     if match and set(match[1]) != {"0"} and set(match[2]) != {"0"}:
         return match[1], match[2]
-    return digest("trace", run_id).hex(), ""
+    return digest("trace", pipeline, run_id).hex(), ""
 
 
 @lru_cache(maxsize=32768)
-def span_of(run_id: str, name: str) -> str:
-    """The span of one step, call or stage of a run."""
-    return digest("span", run_id, name, size=8).hex()
+def span_of(pipeline: str, run_id: str, name: str) -> str:
+    """The span of one step, call or stage of a run. One event may be a run of several pipelines, in one trace."""
+    return digest("span", pipeline, run_id, name, size=8).hex()
 
 
 def traceparent(trace_id: str, span_id: str) -> str:

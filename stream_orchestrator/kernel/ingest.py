@@ -190,7 +190,7 @@ class Ingest:
         await part.publish(
             version.start_inbox, partition=home, key=identity.run_id.encode(), value=begin, headers=headers
         )
-        self._seen(run, part.now(), "accepted")
+        self._seen(version.plan, run, part.now(), "accepted")
 
     async def _decided(self, seen: Seen, part: Part) -> None:
         """Whatever was decided for this record is durable: read again after a crash, it is decided the same."""
@@ -223,7 +223,7 @@ class Ingest:
         )
         now, at = seen.stamp / 1000, seen.position
         carried = run.headers if _size_of(record.headers) <= MAX_CARRIED else ()
-        headers = result_headers(run.run_id, "rejected", run.trace_id, carried)
+        headers = result_headers(version.plan.slug, run.run_id, "rejected", trace_id=run.trace_id, carried=carried)
         about = audit.record(version.plan, run, "ingest", at, now=now, transitions=told)
         await together(
             part.publish(self.results, partition=None, key=record.key, value=outcome.result.encode(), headers=headers),
@@ -231,7 +231,7 @@ class Ingest:
             part.publish(self.audit, partition=None, key=run.run_id.encode(), value=about),
         )
         self.watch.count("runs_total", pipeline=version.plan.slug, version=version.plan.version, status="rejected")
-        self._seen(run, part.now(), "rejected")
+        self._seen(version.plan, run, part.now(), "rejected")
 
     def _letter(self, seen: Seen, part: Part, run: RunRow, letter: dict[str, str]) -> Awaitable[Any]:
         """The record as it came; one that is too large to be copied is referred to."""
@@ -243,12 +243,12 @@ class Ingest:
         key = record.key if len(record.key or b"") <= MAX_CARRIED else None
         return part.publish(self.dlq, partition=None, key=key, value=_reference(seen), headers=headers)
 
-    def _seen(self, run: RunRow, now: float, outcome: str) -> None:
+    def _seen(self, plan: Plan, run: RunRow, now: float, outcome: str) -> None:
         self.watch.span(
             SpanRecord(
-                name=f"ingest {self.input.rsplit('.', 1)[0]}",
+                name=f"ingest {plan.slug}",
                 trace_id=run.trace_id,
-                span_id=ids.span_of(run.run_id, "ingest"),
+                span_id=ids.span_of(plan.slug, run.run_id, "ingest"),
                 parent_span_id=run.parent_span,
                 started_at=min(now, run.accepted_at),
                 ended_at=now,
@@ -315,7 +315,7 @@ def _too_large(size: int) -> dict[str, Any] | None:
 
 def _row(seen: Seen, plan: Plan) -> RunRow:
     identity, record, accepted = seen.identity, seen.record, seen.stamp / 1000
-    trace_id, parent = ids.trace_of(identity.traceparent, identity.run_id)
+    trace_id, parent = ids.trace_of(identity.traceparent, plan.slug, identity.run_id)
     return RunRow(
         run_id=identity.run_id,
         payload="",

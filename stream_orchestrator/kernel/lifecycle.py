@@ -65,7 +65,7 @@ class Lifecycle:
             run_id=run.run_id,
             source=START,
             report=Report(task=START, kind="value"),
-            traceparent=ids.traceparent(run.trace_id, ids.span_of(run.run_id, "ingest")),
+            traceparent=ids.traceparent(run.trace_id, ids.span_of(self.site.plan.slug, run.run_id, "ingest")),
         )
         roots = [task for task in self.site.plan.tasks if task.upstream == (START,)]
         started = (Transition("accepted", run.attempt, {"position": run.position}),)
@@ -81,7 +81,9 @@ class Lifecycle:
         if value is None:
             log.warning("run %s: its result is gone from %s; the copy is dropped", event.run_id, results_topic)
             return
-        headers = result_headers(event.run_id, stub.status, event.trace_id, event.headers)
+        headers = result_headers(
+            self.site.plan.slug, event.run_id, stub.status, trace_id=event.trace_id, carried=event.headers
+        )
         await part.publish(results_topic, partition=None, key=_bytes(event.key), value=value, headers=headers)
 
     # --- the last task -------------------------------------------------------------------------------------------
@@ -141,7 +143,7 @@ class Lifecycle:
 
     async def _publish(self, part: Part, key: bytes, run: RunRow) -> None:
         site = self.site
-        headers = result_headers(run.run_id, run.status, run.trace_id, run.headers)
+        headers = result_headers(site.plan.slug, run.run_id, run.status, trace_id=run.trace_id, carried=run.headers)
         told = [Transition("result", run.attempt, {"status": run.status})]
         if run.letter is not None:
             told.append(Transition("dead_lettered", run.attempt, {"reason": run.letter["dlq-reason"]}))

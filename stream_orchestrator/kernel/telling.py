@@ -83,7 +83,7 @@ class Telling:
             SpanRecord(
                 name=f"task {task.name}",
                 trace_id=run.trace_id,
-                span_id=ids.span_of(run.run_id, task.name),
+                span_id=ids.span_of(site.plan.slug, run.run_id, task.name),
                 parent_span_id=parents[0] if parents else "",
                 started_at=report.started_at,
                 ended_at=report.started_at + report.seconds,
@@ -98,10 +98,11 @@ class Telling:
         site = self.site
         site.watch.count("runs_total", pipeline=site.plan.slug, version=site.plan.version, status=run.status)
         site.watch.observe("run_seconds", now - run.accepted_at, pipeline=site.plan.slug)
-        span, publish = ids.span_of(run.run_id, "result"), ids.span_of(run.run_id, "publish")
+        slug = site.plan.slug
+        span, publish = ids.span_of(slug, run.run_id, "result"), ids.span_of(slug, run.run_id, "publish")
         about: Attributes = {"run.id": run.run_id, "run.status": run.status}
         shared: dict[str, Any] = {"trace_id": run.trace_id, "started_at": now, "ended_at": now, "attributes": about}
-        parent = ids.span_of(run.run_id, "ingest")
+        parent = ids.span_of(slug, run.run_id, "ingest")
         site.watch.span(SpanRecord(name=f"result {site.plan.slug}", span_id=span, parent_span_id=parent, **shared))
         site.watch.span(
             SpanRecord(name=f"publish {site.wires.results}", span_id=publish, parent_span_id=span, **shared)

@@ -84,9 +84,11 @@ def decode_call(data: bytes | None) -> CallEvent:
         raise Undecodable(f"not a call: {error}") from error
 
 
-def result_headers(run_id: str, status: str, trace_id: str, carried: Sequence[tuple[str, str]]) -> Headers:
+def result_headers(
+    pipeline: str, run_id: str, status: str, *, trace_id: str, carried: Sequence[tuple[str, str]]
+) -> Headers:
     """The headers of a result: ours, then the producer's own."""
-    span = ids.span_of(run_id, "publish")
+    span = ids.span_of(pipeline, run_id, "publish")
     own = (
         ("run-id", run_id.encode()),
         ("status", status.encode()),
@@ -113,7 +115,6 @@ def letter_headers(
 def call_record(wires: Wires, home: int, task: TaskPlan, run: RunRow, call: Call) -> CallRecord:
     """The record that asks a service; its reply comes to this task's inbox, at the run's home."""
     service = wires.route(call.request.model)
-    traceparent = ids.traceparent(run.trace_id, ids.span_of(run.run_id, task.name))
     event = CallEvent(
         call_id=call.call_id,
         run_id=run.run_id,
@@ -122,12 +123,12 @@ def call_record(wires: Wires, home: int, task: TaskPlan, run: RunRow, call: Call
         reply_partition=home,
         request=call.request,
         expires=run.deadline,
-        traceparent=traceparent,
+        traceparent=call.traceparent,
     )
     return CallRecord(
         topic=wires.calls[service],
         partition=ids.partition_of(call.call_id, wires.shards[service]),
         key=call.call_id.encode(),
         value=encode_call(event),
-        headers=(("run-id", run.run_id.encode()), ("traceparent", traceparent.encode())),
+        headers=(("run-id", run.run_id.encode()), ("traceparent", call.traceparent.encode())),
     )

@@ -205,7 +205,7 @@ async def test_spans_hang_on_the_producer_s_trace_and_a_join_links_what_met() ->
     spans = {span.name: span for span in eyes.spans}
     assert set(spans) == {"task a", "task left", "task right", "task join", "result made", "publish made.results"}
     assert {span.trace_id for span in eyes.spans} == {theatre.results()[0]["trace_id"]}
-    assert spans["task a"].parent_span_id == ids.span_of("run-1", "ingest")
+    assert spans["task a"].parent_span_id == ids.span_of("made", "run-1", "ingest")
     assert spans["task left"].parent_span_id == spans["task a"].span_id
     met = {spans["task join"].parent_span_id, *(span for _, span in spans["task join"].links)}
     assert met == {spans["task left"].span_id, spans["task right"].span_id}
@@ -228,8 +228,8 @@ async def test_spans_hang_on_the_producer_s_trace_and_a_join_links_what_met() ->
     ],
 )
 def test_a_trace_is_the_producer_s_or_computed_from_the_run(traceparent: str | None, expected: Any) -> None:
-    found = ids.trace_of(traceparent, "run-1")
-    assert found == (expected or ids.trace_of(None, "run-1"))
+    found = ids.trace_of(traceparent, "made", "run-1")
+    assert found == (expected or ids.trace_of(None, "made", "run-1"))
     assert re.fullmatch("[0-9a-f]{32}", found[0])
 
 

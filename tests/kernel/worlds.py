@@ -187,7 +187,7 @@ class Theatre:
             position=f"made.input/0/{len(self.world.topics['made.input'])}",
             accepted_at=now,
             deadline=now + self.plan.timeout,
-            trace_id=ids.trace_of(None, run_id)[0],
+            trace_id=ids.trace_of(None, self.plan.slug, run_id)[0],
             **more,
         )
         self.world.append(self.wires.inbox(START), run_id.encode(), events.encode(begin))

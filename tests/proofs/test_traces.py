@@ -1,6 +1,6 @@
 """One trace from the producer's header to the result's header, in every copy of the work the same ids.
 
-    pytest -s tests/proofs/test_traces.py
+pytest -s tests/proofs/test_traces.py
 """
 
 from __future__ import annotations
@@ -74,13 +74,13 @@ async def test_one_trace_runs_from_the_producer_through_every_step_and_call_to_t
     tree = {name: parents[span.parent_span_id] for name, span in by_name.items()}
     prefix = embedded.prefix
     assert tree == {
-        f"ingest {prefix}traced": "the producer",
-        "task draw": f"ingest {prefix}traced",
+        "ingest traced": "the producer",
+        "task draw": "ingest traced",
         "task left": "task draw",
         "chat offline/echo": "task left",
         "task right": "task draw",
         "task join": tree["task join"],
-        "result traced": f"ingest {prefix}traced",
+        "result traced": "ingest traced",
         f"publish {prefix}traced.results": "result traced",
     }
     met = {tree["task join"], *(parents[span_id] for _, span_id in by_name["task join"].links)}
