@@ -26,7 +26,7 @@ def benchmarks() -> dict[Path, bool]:
 
 def run(path: Path, *arguments: str) -> bool:
     print(f"\n== {path.name} {' '.join(arguments)}".rstrip(), flush=True)
-    return subprocess.run([sys.executable, str(path), *arguments]).returncode == 0
+    return subprocess.run([sys.executable, "-m", f"bench.{path.stem}", *arguments], cwd=HERE.parent).returncode == 0
 
 
 async def on_kafka(paths: list[Path]) -> list[Path]:

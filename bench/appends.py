@@ -28,6 +28,7 @@ PARTITIONS = 4
 WITHIN = 60.0
 SENTENCE = "The parcel came late, the box was wet, and nobody at the desk could say why it had been left in the rain. "
 TEXT = (SENTENCE * 20)[:2000]
+EVENT = orjson.dumps({"text": TEXT})
 ANSWER = {"judged": "negative", "letters": 8}
 
 
@@ -85,7 +86,7 @@ async def serve(settings: StreamSettings, runs: int) -> None:
     plan = load_plan(DOCUMENT)
     worker = Worker(WorkerSettings(stream=settings, partitions=PARTITIONS, offline=True), [plan])
     await worker.start()
-    events = [Outgoing(orjson.dumps({"text": TEXT}), partition=number % PARTITIONS) for number in range(runs)]
+    events = [Outgoing(EVENT, partition=number % PARTITIONS) for number in range(runs)]
     await produce(settings, "appends.input", events)
     seen = [orjson.loads(r.value or b"") async for r in follow(settings, "appends.results", count=runs, timeout=WITHIN)]
     assert len(seen) == runs, f"{len(seen)} results of {runs}"

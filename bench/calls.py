@@ -38,7 +38,7 @@ async def main(bootstrap: str, seconds: float) -> None:
     print(tables.machine())
     count = round(IN_FLIGHT * seconds / EACH) * SPARE
     with tempfile.TemporaryDirectory(prefix="calls-") as folder:
-        async with ModelServer(default=calling.Patient(EACH, SLOW)) as server, topics(bootstrap) as between:
+        async with ModelServer(default=calling.Patient(EACH, slow=SLOW)) as server, topics(bootstrap) as between:
             os.environ["OPENAI_BASE_URL"] = server.openai_url
             lineup = Lineup(between, Path(folder))
             try:

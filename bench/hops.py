@@ -10,43 +10,27 @@ from __future__ import annotations
 import argparse
 import asyncio
 import tempfile
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
 import orjson
 
 from bench.harness import passing, tables
-from bench.harness.lineup import READY_WITHIN, Lineup
-from bench.harness.sides import Side
+from bench.harness.lanes import Lane
+from bench.harness.lineup import Lineup
 from bench.harness.topics import Topics, topics
 from stream_orchestrator.streaming.client import read_all
 
-TEXT = "x" * 270  # with its number, an event of some 300 bytes
-WARM = 400
+TEXT = "x" * 270
 PUBLISHED = """
 Published for three trivial steps on a machine like this, runs/s: raw aiokafka batched 5,700-12,400 | Quix Streams with
 a topic between steps 7,000 | Faust by hand 130-560 | FastStream with a commit per record 87-105 | Restate 135-196 |
 LangGraph with SQLite 89-122 | DBOS 41-58"""
 
 
-@dataclass(slots=True)
-class Lane:
-    """One side, what went into it, and what each round gave."""
-
-    side: Side
-    sent: int = 0
-    size: int = WARM
-    rates: list[float] = field(default_factory=list)
-    cpu: list[float] = field(default_factory=list)
-
-    def events(self, count: int) -> Iterator[tuple[bytes, bytes]]:
-        """The next events."""
-        for number in range(self.sent, self.sent + count):
-            yield str(number).encode(), orjson.dumps({"n": number, "text": TEXT})
-        self.sent += count
+def value(number: int) -> bytes:
+    """An event of some 300 bytes."""
+    return orjson.dumps({"n": number, "text": TEXT})
 
 
 class Race:
@@ -65,13 +49,13 @@ class Race:
         if not self.scripts:
             sides.append(await self._lineup.baseline("raw_aiokafka.py", self.shape, name="raw"))
         for side in sides:
-            self.lanes[side.name] = Lane(side)
-            await self._warm(self.lanes[side.name])
+            self.lanes[side.name] = Lane(side, value)
+            await self.lanes[side.name].warm(self._topics)
 
     async def round(self, seconds: float) -> None:
         """Every side once."""
         for lane in self.lanes.values():
-            await self._turn(lane, seconds)
+            await lane.turn(self._topics, seconds)
 
     async def check(self) -> None:
         """Every event came out of every side, once, as it should."""
@@ -90,46 +74,20 @@ class Race:
         """End the sides."""
         self._lineup.stop()
 
-    async def _warm(self, lane: Lane) -> None:
-        """The first events, sent to a side that may still be joining."""
-        await self._topics.fill(lane.side.source, lane.events(1))
-        await self._topics.reach(lane.side.sink, 1, within=READY_WITHIN, alive=lane.side)
-        await self._topics.fill(lane.side.source, lane.events(WARM))
-        await self._topics.reach(lane.side.sink, lane.sent, within=READY_WITHIN, alive=lane.side)
-
-    async def _turn(self, lane: Lane, seconds: float) -> None:
-        lane.side.freeze()
-        await self._topics.fill(lane.side.source, lane.events(lane.size))
-        cpu, begun = lane.side.cpu(), time.perf_counter()
-        lane.side.thaw()
-        took = await self._topics.reach(lane.side.sink, lane.sent, within=READY_WITHIN, alive=lane.side) - begun
-        lane.rates.append(lane.size / took)
-        lane.cpu.append((lane.side.cpu() - cpu) / lane.size * 1e6)
-        lane.size = int(min(max(lane.rates[-1] * seconds, WARM), 50_000))
-
 
 async def race(shape: str, options: argparse.Namespace, *, scripts: bool) -> dict[str, Lane]:
-    """The lanes of one shape, after all rounds; the first round only finds how many events make one."""
+    """The lanes of one shape, after all rounds."""
     with tempfile.TemporaryDirectory(prefix="hops-") as folder:
         async with topics(options.bootstrap) as between:
             found = Race(between, shape, scripts=scripts, folder=Path(folder))
             try:
                 await found.start()
-                for number in range(options.rounds + 1):
+                for _ in range(options.rounds):
                     await found.round(options.seconds)
-                    if number == 0:
-                        forget(found.lanes)
                 await found.check()
             finally:
                 found.stop()
             return found.lanes
-
-
-def forget(lanes: dict[str, Lane]) -> None:
-    """The first round is for warming."""
-    for lane in lanes.values():
-        lane.rates.clear()
-        lane.cpu.clear()
 
 
 def row(shape: str, name: str, lanes: dict[str, Lane]) -> list[str]:
@@ -183,10 +141,9 @@ def report(title: str, found: dict[str, dict[str, Lane]]) -> None:
 
 async def main(options: argparse.Namespace) -> None:
     """Without the sandbox, then with scripts."""
-    print(
-        f"{tables.machine()}; (a) is Faust by hand, (b) raw aiokafka; median (least to most) of {options.rounds} rounds"
-    )
-    if not options.only_scripts:
+    print(tables.machine())
+    print(f"(a) is Faust by hand, (b) raw aiokafka; median (least to most) of {options.rounds} rounds")
+    if options.shapes:
         found = {shape: await race(shape, options, scripts=False) for shape in options.shapes}
         report("Tasks that need no sandbox; audit, journal, metrics and spans on:", found)
         print(PUBLISHED)
@@ -201,11 +158,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("bootstrap")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="about how long a side works in a round")
-    parser.add_argument("--shapes", nargs="+", default=list(passing.SHAPES), choices=passing.SHAPES)
+    parser.add_argument("--shapes", nargs="*", default=list(passing.SHAPES), choices=passing.SHAPES)
     parser.add_argument(
         "--scripts", nargs="*", default=["3"], choices=passing.SHAPES, help="shapes to run with scripts"
     )
-    parser.add_argument("--only-scripts", action="store_true")
     return parser.parse_args()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,13 +26,14 @@ SLOW = "slow"
 
 
 class Patient:
-    """Answers after `delay` seconds; a prompt that says so, after `slow`."""
+    """Answers after `delay` seconds, up to `jitter` of it more or less; a prompt that says so, after `slow`."""
 
-    def __init__(self, delay: float, slow: float = 0.0) -> None:
-        self._quick, self._slow = Text("done", delay=delay), Text("done", delay=slow)
+    def __init__(self, delay: float, *, slow: float = 0.0, jitter: float = 0.0) -> None:
+        self._delay, self._slow, self._jitter = delay, slow, jitter
 
     async def __call__(self, seen: Seen, request: web.Request) -> web.StreamResponse:
-        return await (self._slow if seen.prompt == SLOW else self._quick)(seen, request)
+        delay = self._delay * random.uniform(1 - self._jitter, 1 + self._jitter)
+        return await Text("done", delay=self._slow if seen.prompt == SLOW else delay)(seen, request)
 
 
 def calls_topic(prefix: str) -> str:

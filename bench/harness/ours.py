@@ -1,9 +1,9 @@
 """Our side, a process of its own: `python -m bench.harness.ours HOST:PORT PREFIX PARTITIONS SHAPE [HOW]`.
 
 One worker as users have it: audit, journal, metrics and spans on, no exporter. `SHAPE` is one of `passing.SHAPES`, or
-the path of a document. `HOW`: `scripts` (of a shape), `online` (models are asked as the environment says, else they are
-offline), `calls` (online, and nothing but the calls is served). Processes with one prefix and one `BENCH_MEMBER` are the
-same member, one after the other. SIGTERM drains.
+the path of a document. `HOW`: `scripts` (of a shape), `online` (models are asked as the environment says; else they
+are offline), `calls` (online, and nothing but the calls is served). Processes with one prefix and one `BENCH_MEMBER`
+are the same member, one after the other. SIGTERM drains.
 """
 
 from __future__ import annotations
