@@ -21,6 +21,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import OffsetOutOfRangeError
 
 from stream_orchestrator.errors import MissingError
+from stream_orchestrator.streaming.ending import stopped
 from stream_orchestrator.streaming.faults import translated
 from stream_orchestrator.streaming.records import Record
 from stream_orchestrator.streaming.settings import MIB, StreamSettings
@@ -163,7 +164,7 @@ class Reader:
 
     async def stop(self) -> None:
         """Disconnect."""
-        await self._consumer.stop()
+        await stopped(self._consumer.stop(), self._consumer)
 
     async def all(self) -> list[Record]:
         """What is there now and was not read yet."""

@@ -25,6 +25,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from stream_orchestrator.streaming.core.chunk import Chunk
+from stream_orchestrator.streaming.ending import stopped
 
 SCHEME = "orchestrator"
 FETCH_WAIT = 0.25  # seconds a fetch waits in the client; a paused partition that is wanted again waits no longer
@@ -61,6 +62,11 @@ class House(Protocol):
 
     async def revoking(self, *, lost: bool) -> None:
         """All partitions are being revoked; `lost`: the coordinator does not know us any more."""
+        ...
+
+    @property
+    def ends_are_right(self) -> bool:
+        """Whether the broker tells rightly where partitions end."""
         ...
 
     @property
@@ -124,15 +130,7 @@ class Thread(driver.AIOKafkaConsumerThread):
             if coordinator.member_id:
                 # Nor one of generation 0, which is the embedded broker's first; LeaveGroup does not carry it.
                 coordinator.generation = max(coordinator.generation, 1)
-        try:
-            await super().on_thread_stop()
-        except asyncio.CancelledError:
-            # With the broker away aiokafka ends its own requests in a way that looks as if we were cancelled. Passed
-            # on, it would end this thread before it says that it has ended, and who stops us would wait for ever.
-            if (us := asyncio.current_task()) is None or us.cancelling():
-                raise
-            if self._consumer is not None:
-                await self._consumer._client.close()
+        await stopped(super().on_thread_stop(), self._consumer)
 
     def close(self) -> None:
         """Stopping closes the client in its own loop; upstream closes it here a second time, from another thread."""
@@ -165,6 +163,9 @@ class Thread(driver.AIOKafkaConsumerThread):
     async def place(self, tps: set[TP]) -> dict[TP, tuple[int, int | None, int]]:
         """Seek every partition to its committed offset, or to its beginning when there is none.
 
+        An offset past the end says nothing of what is there now (the topic was made anew, or somebody set it): going
+        on from it would pass over every record until the topic has grown that far.
+
         Gives (position, committed, earliest) by partition.
         """
         return cast("dict[TP, tuple[int, int | None, int]]", await self.call_thread(self._place, tps))
@@ -173,11 +174,12 @@ class Thread(driver.AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         ordered = sorted(tps)
         earliest = await consumer.beginning_offsets(ordered)
+        ends = await consumer.end_offsets(ordered) if self.house.ends_are_right else {}
         committed = await asyncio.gather(*(consumer.committed(tp) for tp in ordered))
         places = {}
         for tp, offset in zip(ordered, committed, strict=True):
             first = earliest[tp]
-            known = offset if offset is not None and offset >= 0 else None
+            known = offset if offset is not None and 0 <= offset <= ends.get(tp, offset) else None
             position = first if known is None else known
             consumer.seek(tp, position)
             self._ends[tp] = position

@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from stream_orchestrator.errors import HouseError
 from stream_orchestrator.streaming.core.changelog import Inheritance, Replay
 from stream_orchestrator.streaming.core.model import APPLY_HINT
+from stream_orchestrator.streaming.ending import stopped
 from stream_orchestrator.streaming.settings import StreamSettings
 
 CHUNK = 5000  # records folded before the loop gets a turn
@@ -32,7 +33,7 @@ async def read_changelog(settings: StreamSettings, topic: str, number: int, *, e
                 if _fold(replay, records, epoch):
                     return replay.inheritance(epoch)
     finally:
-        await consumer.stop()
+        await stopped(consumer.stop(), consumer)
 
 
 def _fold(replay: Replay, records: list[Any], epoch: int) -> bool:
