@@ -152,6 +152,11 @@ class App:
             "metadata_max_age_ms": 30_000,
         }
 
+    @property
+    def ends_are_right(self) -> bool:
+        """The embedded broker's are not."""
+        return not self._settings.embedded
+
     def heard(self, asked_at: float) -> None:
         """A good answer of the coordinator; called from the consumer's thread."""
         if not self._loop.is_closed():
