@@ -49,7 +49,7 @@ class RunError(OrchestratorError):
 
 
 class PassingFault(RunError):
-    """A fault that may pass; the only kind that a retry looks at. `retry_after` is in seconds, when the service said so."""
+    """A fault that may pass; the only kind that a retry looks at. `retry_after`: seconds, when the service said so."""
 
     def __init__(self, message: str, *, retry_after: float | None = None, hint: str = "") -> None:
         super().__init__(message, hint=hint)

@@ -39,19 +39,20 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One thing that happened to a step, as the audit tells it."""
+    """One thing that happened to a step, as the audit tells it. `at`: when; 0 is when its record is written."""
 
     kind: str
     attempt: int = 0
     details: dict[str, Any] | None = None
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """What follows from an event. `tokens` go to `task.downstream`.
 
-    `first`: the row is durable before the effects; `durable`: it is written beside them. `hollow`: the one token carries
-    all that the row knows, so once it is acknowledged the row is written without content, to be known as done.
+    `first`: the row is durable before the effects; `durable`: it is written beside them. `hollow`: the one token
+    carries all that the row knows, so once it is acknowledged the row is written without content, to be known as done.
     `abort`: the run takes no new steps. `duplicate`: nothing happened.
     """
 
@@ -173,7 +174,7 @@ class Stepper:
         row = self._on_time(replace(row, attempt=row.attempt + 1, attempts=row.attempts + 1, journal={}, call_number=0))
         decision = self._go(row, lambda kind, attempt: kind.begin(attempt))
         started = Transition("started" if row.attempts == 1 else "retried", row.attempts)
-        return replace(decision, transitions=(started, *decision.transitions))
+        return replace(decision, transitions=(replace(started, at=self.now), *decision.transitions))
 
     def _again(self, row: StepRow) -> Decision:
         """The attempt as it stands, asked for once more; rendering is deterministic, so it asks for the same."""

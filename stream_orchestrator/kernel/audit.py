@@ -49,6 +49,6 @@ def _told(task: str, transition: Transition, now: float) -> dict[str, Any]:
         "task": task,
         "attempt": transition.attempt,
         "kind": transition.kind,
-        "at": instant(now),
+        "at": instant(transition.at or now),
         "details": transition.details or {},
     }

@@ -53,9 +53,9 @@ class ScriptPool:
     """Runs scripts in `size` warm processes, and keeps one more in reserve.
 
     Promises
-      * `run` never raises for what a script does. Runs of the lowest `rank` start first, of one rank in the order they were
+      * `run` never raises for what a script does. The lowest `rank` starts first, of one rank in the order they were
         asked for: the scripts of runs that began earlier come before those of later ones.
-      * A script that hangs holds one process until its deadline; then it is killed and the reserve takes its place.
+      * A script that hangs holds a process until its deadline; then it is killed and the reserve takes its place.
       * A crash costs the run that caused it, and no other.
       * A value that a script got as a secret is masked in messages and reports.
       * `close` leaves no process and no file behind; when the worker is killed, its processes die with it.

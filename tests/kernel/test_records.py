@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from worlds import Theatre, plan, task
 
 from stream_orchestrator.errors import HouseError
-from stream_orchestrator.kernel import events, ids, rows
+from stream_orchestrator.kernel import audit, events, ids, rows
+from stream_orchestrator.kernel.apply import Transition
 from stream_orchestrator.kernel.effects import Answer, CallRequest
 from stream_orchestrator.kernel.events import Begin, Reply, Report, Token, Undecodable
 from stream_orchestrator.kernel.rows import STATUSES, RunRow, StepRow, Stub
@@ -390,3 +391,20 @@ def test_bytes_that_are_no_row_are_our_own_failure_and_nothing_else(data: bytes)
         rows.decode(data)
     except HouseError:
         pass
+
+
+async def test_the_audit_tells_when_a_step_began_not_when_its_record_was_written() -> None:
+    run = RunRow(
+        run_id="run-1",
+        payload="{}",
+        key=None,
+        headers=(),
+        position="in/0/0",
+        accepted_at=0.0,
+        deadline=1.0,
+        at="in/0/0",
+    )
+    told = [Transition("started", 1, at=1_700_000_000.0), Transition("finished", 1)]
+    value = audit.record(plan(task("a")), run, "a", "t/0/0", now=1_700_000_009.0, transitions=told)
+    instants = [each["at"] for each in orjson.loads(value)["transitions"]]
+    assert instants == ["2023-11-14T22:13:20.000Z", "2023-11-14T22:13:29.000Z"]
