@@ -4,19 +4,21 @@ Promises
   * `apply` refuses before it creates anything: a wrong partition count, and a replication too weak for production, stop
     it with the command that mends them.
   * It returns when every partition has a leader. Two that apply the same at once end with the same topics.
-  * It never deletes, never changes a partition count, and never touches the settings of a topic that users share.
+  * It never deletes and never touches the settings of a topic that users share; partitions are added only where what
+    is there stays right (`TopicSpec.grows`).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import InvalidPartitionsError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from stream_orchestrator.errors import MissingError
 from stream_orchestrator.streaming.client import administering
@@ -92,6 +94,7 @@ async def apply(
         missing = [spec for spec, state in zip(specs, before, strict=True) if state.state == "missing"]
         if missing:
             await _create(admin, missing, profile=profile)
+        await _grow(admin, [(spec, state) for spec, state in zip(specs, before, strict=True) if _grows(spec, state)])
         await _await_leaders(admin, [spec.name for spec in specs])
         if alter and not settings.embedded:
             await _alter(admin, specs)
@@ -134,12 +137,14 @@ def _judge(spec: TopicSpec, found: Existing | None, *, settings: StreamSettings,
             mend=mend,
         )
 
-    if spec.kind.exact and found.partitions != spec.partitions:
+    growing = spec.grows and found.partitions < spec.partitions
+    if spec.kind.exact and found.partitions != spec.partitions and not growing:
         said = f"has {found.partitions} partitions and must have {spec.partitions}"
         return state("wrong_partitions", said, mend=_partition_command(spec, found, settings.bootstrap))
     if profile.strict and (weak := _weakness(found)):
         return state("too_weak", *weak, mend=_safety_command(spec, found, settings.bootstrap))
-    other = tuple(
+    few = (f"has {found.partitions} partitions and gets {spec.partitions}",) if growing else ()
+    other = few + tuple(
         f"{key} is {shown.get(key, 'not set')}, should be {value}"
         for key, value in spec.config.items()
         if not _same(shown.get(key), value)
@@ -243,6 +248,25 @@ async def _create(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec], *, pro
     for name, code, message in response.topic_errors:
         if code != TopicAlreadyExistsError.errno:  # another worker was faster
             _check(code, message, about=name)
+
+
+def _grows(spec: TopicSpec, state: TopicState) -> bool:
+    return spec.grows and state.state != "missing" and state.partitions < spec.partitions
+
+
+async def _grow(admin: AIOKafkaAdminClient, found: Sequence[tuple[TopicSpec, TopicState]]) -> None:
+    """Add partitions, and wait until the cluster tells of them."""
+    for spec, _ in found:
+        with suppress(InvalidPartitionsError):  # another worker was faster
+            await admin.create_partitions({spec.name: NewPartitions(spec.partitions)}, timeout_ms=10_000)
+    async with asyncio.timeout(LEADERS_WITHIN):
+        while any(
+            len(topic["partitions"]) < spec.partitions
+            for topic in await admin.describe_topics()
+            for spec, _ in found
+            if topic["topic"] == spec.name
+        ):
+            await asyncio.sleep(0.05)
 
 
 async def _replication(admin: AIOKafkaAdminClient, *, profile: Profile) -> int:

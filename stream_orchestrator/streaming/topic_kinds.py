@@ -33,11 +33,12 @@ class TopicKind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicSpec:
-    """A topic as it should be."""
+    """A topic as it should be. `grows`: what is in it stays right when partitions are added, so they may be."""
 
     name: str
     kind: TopicKind
     partitions: int
+    grows: bool = False
 
     @property
     def config(self) -> dict[str, str]:
@@ -45,10 +46,10 @@ class TopicSpec:
         return {**self.kind.config, **SAFETY}
 
 
-def topic_spec(kind: str, name: str, *, partitions: int) -> TopicSpec:
+def topic_spec(kind: str, name: str, *, partitions: int, grows: bool = False) -> TopicSpec:
     """The topic of that kind and name. A kind with a fixed partition count keeps it."""
     found = topic_kinds()[kind]
-    return TopicSpec(name=name, kind=found, partitions=found.fixed or partitions)
+    return TopicSpec(name=name, kind=found, partitions=found.fixed or partitions, grows=grows)
 
 
 @cache

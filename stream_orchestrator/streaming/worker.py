@@ -434,11 +434,14 @@ def house_specs(prefix: str) -> list[TopicSpec]:
 
 
 def pipeline_specs(prefix: str, slug: str, *, inputs: int, fixed: int) -> list[TopicSpec]:
-    """A pipeline's own topics: `inputs` partitions where users put events, `fixed` where copies of an id meet."""
+    """A pipeline's own topics: `inputs` partitions where users put events, `fixed` where copies of an id meet.
+
+    The input's table holds what is known of each input partition and nothing across them: it grows when users' does.
+    """
     input_topic, ingest_topic = names.input_topic(prefix, slug), names.ingest_topic(prefix, slug)
     return [
         topic_spec("input", input_topic, partitions=inputs),
-        topic_spec("table", f"{input_topic}.table", partitions=inputs),
+        topic_spec("table", f"{input_topic}.table", partitions=inputs, grows=True),
         topic_spec("results", names.results_topic(prefix, slug), partitions=inputs),
         topic_spec("dlq", names.dlq_topic(prefix, slug), partitions=inputs),
         topic_spec("ingest", ingest_topic, partitions=fixed),

@@ -84,6 +84,17 @@ async def test_a_users_input_topic_may_have_any_number_of_partitions(broker: Bro
     assert (state.state, state.partitions) == ("present", 1)
 
 
+async def test_what_stays_right_with_more_partitions_gets_them_and_never_fewer(kafka: Broker) -> None:
+    name = kafka.topic("users.input.table")
+    await apply(kafka.settings, [topic_spec("table", name, partitions=2)])
+    wider = topic_spec("table", name, partitions=5, grows=True)
+    assert (await diff(kafka.settings, [wider]))[0].differences == ("has 2 partitions and gets 5",)
+    both = await asyncio.gather(*(apply(kafka.settings, [wider]) for _ in range(2)))
+    assert [states[0].partitions for states in both] == [5, 5]
+    with pytest.raises(MissingError, match="has 5 partitions and must have 4"):
+        await apply(kafka.settings, [topic_spec("table", name, partitions=4, grows=True)])
+
+
 async def test_two_workers_that_start_at_once_end_with_the_same_topics(broker: Broker) -> None:
     specs = [topic_spec("inbox", broker.topic(f"a{n}"), partitions=2) for n in range(20)]
     await asyncio.gather(*(apply(broker.settings, specs) for _ in range(4)))
