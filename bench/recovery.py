@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
@@ -67,9 +68,10 @@ async def serve(lineup: Lineup, prefix: str, *how: str) -> Side:
 async def restart(lineup: Lineup, prefix: str) -> float:
     """Seconds that a worker says it needed to be ready; it is killed then."""
     side = await serve(lineup, prefix)
-    words = side.log.read_text().rpartition("ready: ")[2].split()
+    told = re.search(r"^ready: .* after ([\d.]+) s$", side.log.read_text(), re.MULTILINE)
+    assert told is not None, side.log.read_text()
     side.kill()
-    return float(words[-2])
+    return float(told[1])
 
 
 async def multiply(between: Topics, prefix: str, wanted: int) -> int:
