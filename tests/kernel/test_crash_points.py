@@ -10,6 +10,8 @@ from worlds import Theatre, plan, task, variant
 
 from stream_orchestrator.plan.model import Plan
 
+pytestmark = pytest.mark.timeout(600)  # many plays: minutes on a machine that is busy with other things
+
 
 def chain() -> Plan:
     return plan(task("a"), task("b", "a", does="call"), task("c", "b"))

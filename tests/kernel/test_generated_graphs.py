@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import Theatre, plan, task, variant
 
 from stream_orchestrator.plan.model import Plan
+
+pytestmark = pytest.mark.timeout(600)  # many plays: minutes on a machine that is busy with other things
 
 KINDS = ["script", "call", "value", "flaky", "broken", "bad_call", "ask"]
 FAILURES = ["abort_pipeline", "skip", "continue"]
