@@ -73,11 +73,11 @@ async def sizes(scene: Scene) -> None:
     refusal says how much, so the limit is met to the byte.
     """
     async with producer_of(scene) as producer:
-        await put(scene, producer, padded(40_000, LIMIT - 10), run_id="above")
+        await put(scene, producer, padded(40_000, LIMIT - 100), run_id="above")
         (refused,) = await answers(scene, lambda result: result["run_id"] == "above", 1)
         kept, most = map(number_of, re.findall(r"[\d,]{5,}", refused["error"]["message"])[:2])
         assert (most, refused["error"]["type"]) == (LIMIT, "TooLarge")
-        fits = LIMIT - 10 - (kept - most)
+        fits = LIMIT - 100 - (kept - most)
         await put(scene, producer, padded(40_001, fits), run_id="exact")
         await put(scene, producer, padded(40_002, fits + 1), run_id="onemo")
         await put(scene, producer, padded(40_003, LIMIT + MIB // 2), run_id="much1")

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from scene import FULL, SESSION, Fault, Report, Scene
+from scene import FULL, Fault, Report, Scene
 from support.site import WorkerProcess, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -93,7 +93,7 @@ FAULTS = [
     Fault(name="kill -9 of the ingest owner", strike=kill_ingest_owner, kills=True, short=True),
     Fault(name="kill -9 of the call owner", strike=kill_call_owner, kills=True),
     Fault(name="kill -9 of both owners", strike=kill_both_owners, kills=True, workers=3),
-    Fault(name="kill -9 of a whole worker", strike=kill_machine, kills=True, pause=SESSION + 5, recovery=SESSION + 20),
+    Fault(name="kill -9 of a whole worker", strike=kill_machine, kills=True),
     Fault(name="kill -9 during recovery", strike=kill_during_recovery, kills=True, short=True),
     Fault(name="kill -9 of sandbox processes", strike=kill_sandbox, short=True),
 ]
