@@ -67,9 +67,7 @@ def cluster_of(scene: Scene) -> KafkaCluster:
 FAULTS = [
     Fault(name="broker away for 2 s", strike=lambda s: away(s, 2), named=True, own_cluster=True, short=True),
     Fault(name="broker away for 30 s", strike=lambda s: away(s, 30), named=True, own_cluster=True),
-    Fault(
-        name="three nodes, leader killed -9", strike=leader_killed, named=True, nodes=3, own_cluster=True, short=True
-    ),
+    Fault(name="three nodes, leader killed", strike=leader_killed, named=True, nodes=3, own_cluster=True, short=True),
     Fault(
         name="three nodes, one away for a minute",
         strike=lambda s: away(s, 60, number=s.chance.choice((1, 2, 3))),

@@ -26,7 +26,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from stream_orchestrator.kernel.ids import run_id_of
 from stream_orchestrator.streaming.settings import StreamSettings
 
-READY_WITHIN = 90.0
+READY_WITHIN = 180.0  # seconds; some five, on a machine that has nothing else to do
 
 
 class Process:
