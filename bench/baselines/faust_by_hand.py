@@ -30,7 +30,7 @@ if SCRIPTS:
     from stream_orchestrator.kernel.effects import RunScript
     from stream_orchestrator.trust.pool import ScriptPool
 
-    pool = ScriptPool()
+    pool, started = ScriptPool(), []
     SOURCE = "def __step__(__b__):\n    return {'n': event['n'], 'text': event['text']}\n"
 
 
@@ -45,7 +45,8 @@ def serve(inbox, targets):
                 halves[key] = value
                 continue
             if SCRIPTS:
-                await pool.start()
+                started[:] = started or [asyncio.ensure_future(pool.start())]  # once, by whoever is first
+                await started[0]
                 value = (await pool.run(RunScript(source=SOURCE, digest="step", names={"event": value}))).value
             data, partition = orjson.dumps(value), event.message.partition
             sent = [await outlet.send(key=event.key, value=data, partition=partition) for outlet in outlets]
