@@ -157,7 +157,7 @@ class CallAgent:
         if row is None or row.answer is None:
             return
         reply = events.encode(Reply(run_id=row.run_id, call_id=row.call_id, answer=row.answer))
-        headers = (("run-id", row.run_id.encode()), ("traceparent", row.traceparent.encode()))
+        headers = (("traceparent", row.traceparent.encode()),)
         await part.publish(
             row.reply_topic, partition=row.reply_partition, key=row.run_id.encode(), value=reply, headers=headers
         )

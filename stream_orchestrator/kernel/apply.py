@@ -287,8 +287,8 @@ class Stepper:
             input_tokens=row.input_tokens,
             output_tokens=row.output_tokens,
             calls=row.calls,
-            started_at=row.started_at,
-            seconds=max(0.0, self.now - row.started_at),
+            started_at=round(row.started_at, 6),
+            seconds=round(max(0.0, self.now - row.started_at), 6),
             attempts=row.attempts,
             model=row.model,
         )

@@ -15,7 +15,7 @@ import orjson
 
 from stream_orchestrator.errors import OrchestratorError
 from stream_orchestrator.kernel.effects import Answer
-from stream_orchestrator.kernel.reading import read
+from stream_orchestrator.kernel.reading import lean, read
 
 TokenKind = Literal["value", "skipped", "failed", "cancelled"]
 TOKEN_KINDS = frozenset(get_args(TokenKind))
@@ -105,21 +105,11 @@ def report_from(data: dict[str, Any]) -> Report:
     return read(Report, data, degraded=tuple(data.get("degraded", ())))
 
 
-def report_data(report: Report) -> dict[str, Any]:
-    """A report as JSON, without what equals the default: most fields of most reports. Values are not copied."""
-    data = {"task": report.task, "kind": report.kind, "output": report.output}
-    data.update((name, value) for name in _OPTIONAL if (value := getattr(report, name)))
-    return data
-
-
-_OPTIONAL = tuple(name for name in Report.__slots__ if name not in {"task", "kind", "output"})
-
-
 def token_data(token: Token) -> dict[str, Any]:
     """A token as JSON."""
-    data: dict[str, Any] = {"run_id": token.run_id, "source": token.source, "report": report_data(token.report)}
+    data: dict[str, Any] = {"run_id": token.run_id, "source": token.source, "report": lean(token.report)}
     if token.trail:
-        data["trail"] = [report_data(report) for report in token.trail]
+        data["trail"] = [lean(report) for report in token.trail]
     if token.traceparent:
         data["traceparent"] = token.traceparent
     return data
@@ -140,7 +130,7 @@ def encode(event: Event) -> bytes:
         case Reply():
             body = {"reply": {"run_id": event.run_id, "call_id": event.call_id, "answer": event.answer}}
         case Begin():
-            body = {"begin": event}
+            body = {"begin": lean(event)}
         case Cancel():
             body = {"cancel": event}
     return orjson.dumps({"format": FORMAT, **body})

@@ -1,9 +1,9 @@
-"""Plain data read back from JSON that somebody else may have written."""
+"""Dataclasses as JSON, and plain data read back from JSON that somebody else may have written."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
@@ -36,6 +36,19 @@ def read(kind: type[T], data: Mapping[str, Any], **more: Any) -> T:
             raise TypeError(f"`{name}` of {kind.__name__} is {type(value).__name__}")
         given[name] = value
     return kind(**given, **more)
+
+
+def lean(record: Any, *, without: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The fields of a dataclass, without those that have their default, as most have. Values are not copied."""
+    defaults = _defaults(cast("Hashable", type(record)), without)
+    given = ((name, default, getattr(record, name)) for name, default in defaults)
+    return {name: value for name, default, value in given if default is MISSING or value != default}
+
+
+@lru_cache(maxsize=64)
+def _defaults(kind: Any, without: frozenset[str]) -> tuple[tuple[str, Any], ...]:
+    made = ((field, field.default_factory) for field in fields(kind) if field.name not in without)
+    return tuple((field.name, field.default if factory is MISSING else factory()) for field, factory in made)
 
 
 @lru_cache(maxsize=64)

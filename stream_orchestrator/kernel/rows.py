@@ -16,7 +16,8 @@ from typing import Any, Literal
 import orjson
 
 from stream_orchestrator.errors import HouseError
-from stream_orchestrator.kernel.events import Report, Token, report_data, report_from, token_data, token_from
+from stream_orchestrator.kernel.events import Report, Token, report_from, token_data, token_from
+from stream_orchestrator.kernel.reading import lean
 
 RunState = Literal["running", "ended"]
 StepState = Literal["waiting", "running", "calling", "parked", "done"]
@@ -119,21 +120,20 @@ def encode(row: Row) -> bytes:
         case Stub():
             return _STUB.pack(b"\0", STATUSES.index(row.status), row.partition, row.offset, int(row.expires))
         case RunRow():
-            return b"r" + orjson.dumps(row)
+            return b"r" + orjson.dumps(lean(row))
         case StepRow():
             return b"s" + orjson.dumps(_step_data(row))
 
 
 def _step_data(row: StepRow) -> dict[str, Any]:
-    data: dict[str, Any] = {"run_id": row.run_id, "task": row.task, "state": row.state}
-    data.update((name, value) for name in _OPTIONAL if (value := getattr(row, name)))
+    data = lean(row, without=_NESTED)
     data["tokens"] = {source: token_data(token) for source, token in row.tokens.items()}
     if row.report is not None:
-        data["report"] = report_data(row.report)
+        data["report"] = lean(row.report)
     return data
 
 
-_OPTIONAL = tuple(name for name in StepRow.__slots__ if name not in {"run_id", "task", "state", "tokens", "report"})
+_NESTED = frozenset({"tokens", "report"})
 
 
 def decode(data: bytes) -> Row:

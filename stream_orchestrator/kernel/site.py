@@ -68,7 +68,7 @@ class Site:
 
     def send(self, part: Part, slug: str, token: Token, value: bytes | None = None) -> Awaitable[Any]:
         """A token to an inbox of the run's home; `value` when the caller has its bytes already."""
-        headers = (("run-id", token.run_id.encode()), ("traceparent", token.traceparent.encode()))
+        headers = (("traceparent", token.traceparent.encode()),)  # the key is the run
         return part.publish(
             self.wires.inbox(slug),
             partition=part.number,

@@ -130,5 +130,5 @@ def call_record(wires: Wires, home: int, task: TaskPlan, run: RunRow, call: Call
         partition=ids.partition_of(call.call_id, wires.shards[service]),
         key=call.call_id.encode(),
         value=encode_call(event),
-        headers=(("run-id", run.run_id.encode()), ("traceparent", call.traceparent.encode())),
+        headers=(("traceparent", call.traceparent.encode()),),
     )

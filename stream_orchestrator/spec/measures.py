@@ -20,8 +20,15 @@ SECONDS = {
     "week": Decimal(604_800),
 }
 BYTES = {
-    "TB": 10**12, "GB": 10**9, "MB": 10**6, "kB": 10**3,
-    "TiB": 2**40, "GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "B": 1,
+    "TB": 10**12,
+    "GB": 10**9,
+    "MB": 10**6,
+    "kB": 10**3,
+    "TiB": 2**40,
+    "GiB": 2**30,
+    "MiB": 2**20,
+    "KiB": 2**10,
+    "B": 1,
 }
 PERIODS = ("second", "minute", "hour", "day", "week", "month", "year")
 _PERIOD_SECONDS = {**{name: float(size) for name, size in SECONDS.items()}, "month": 2_629_746.0, "year": 31_556_952.0}
