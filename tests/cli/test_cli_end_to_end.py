@@ -66,6 +66,8 @@ class Command:
                 stdin=subprocess.DEVNULL,
                 env={**environment(), **(env or {})},
                 start_new_session=True,
+                # A shell's background jobs ignore SIGINT, and so would ours: a person's terminal does not.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
 
     def until(self, told: Callable[[], bool], *, within: float = WITHIN) -> None:
