@@ -98,8 +98,8 @@ async def sizes(scene: Scene) -> None:
 FAULTS = [
     Fault(name="one id a hundred times", strike=copies, short=True),
     Fault(name="shuffled, late and early", strike=shuffled, asked_again=True),
-    Fault(name="an id with another payload", strike=other_payload, asked_again=True, short=True),
-    Fault(name="at the size limit, above it, far above", strike=sizes, short=True, own_cluster=True),
+    Fault(name="an id with another payload", strike=other_payload, asked_again=True),
+    Fault(name="at the size limit, above it, far above", strike=sizes, own_cluster=True),
 ]
 
 

@@ -90,11 +90,11 @@ async def kill_sandbox(scene: Scene) -> None:
 
 FAULTS = [
     Fault(name="kill -9 of a worker's child", strike=kill_worker, kills=True, short=True),
-    Fault(name="kill -9 of the ingest owner", strike=kill_ingest_owner, kills=True, short=True),
+    Fault(name="kill -9 of the ingest owner", strike=kill_ingest_owner, kills=True),
     Fault(name="kill -9 of the call owner", strike=kill_call_owner, kills=True),
     Fault(name="kill -9 of both owners", strike=kill_both_owners, kills=True, workers=3),
     Fault(name="kill -9 of a whole worker", strike=kill_machine, kills=True),
-    Fault(name="kill -9 during recovery", strike=kill_during_recovery, kills=True, short=True),
+    Fault(name="kill -9 during recovery", strike=kill_during_recovery, kills=True),
     Fault(name="kill -9 of sandbox processes", strike=kill_sandbox, short=True),
 ]
 

@@ -52,9 +52,7 @@ FAULTS = [
     Fault(name="300 ms delay", strike=slow, proxied=True),
     Fault(name="connections broken ten times", strike=broken, proxied=True, short=True),
     Fault(name=f"network cut for {CUT:g} s", strike=cut, proxied=True, kills=True),
-    Fault(
-        name=f"one worker's network cut for {CUT:g} s", strike=cut, proxied=True, kills=True, direct=("w2",), short=True
-    ),
+    Fault(name=f"one worker's network cut for {CUT:g} s", strike=cut, proxied=True, kills=True, direct=("w2",)),
 ]
 
 

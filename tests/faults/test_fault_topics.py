@@ -75,7 +75,7 @@ async def deleted_under_way(scene: Scene) -> None:
 
 
 FAULTS = [
-    Fault(name="the input gets more partitions", strike=more_partitions, kills=True, short=True),
+    Fault(name="the input gets more partitions", strike=more_partitions, kills=True),
     Fault(name="committed offsets past the end", strike=offset_past_the_end, kills=True),
     Fault(name="topics missing at the start", strike=missing_at_start, kills=True),
     Fault(name="a topic deleted under way", strike=deleted_under_way, kills=True),

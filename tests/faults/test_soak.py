@@ -1,6 +1,6 @@
 """Modest load for a long time, with random faults: nothing is lost, and nothing grows that need not.
 
-    make soak MINUTES=60            SOAK_MINUTES and FAULTS_SEED set it from outside; the short form has a minute
+    make soak MINUTES=60            SOAK_MINUTES and FAULTS_SEED set it from outside; the short form is short
 
 One worker is a witness: nobody hurts it, and its memory, descriptors and rows are looked at all the time. What it
 remembers on purpose (of every run its id, its place and its call, as long as copies may come) grows with the runs.
@@ -27,7 +27,7 @@ from scene import LEAST_IN_FLIGHT, Fault, Report, Scene
 from support.site import WorkerProcess
 from test_fault_kills import children_of
 
-MINUTES = float(os.environ.get("SOAK_MINUTES", "1"))
+MINUTES = float(os.environ.get("SOAK_MINUTES", "0.7"))
 EVERY = 2.0
 MIB = 1024 * 1024
 # What may come on top of what was there in the first third: a warm heap, and some bytes for each row kept on purpose.
