@@ -68,7 +68,7 @@ faults: install ## every fault, struck into real processes on real Kafka; the fi
 		$(BIN)/python tests/faults/table.py $(FIGURES) docs/faults.md; exit $$played
 
 soak: install ## modest load and random faults for MINUTES=60: nothing is lost, and nothing grows
-	SOAK_MINUTES=$(MINUTES) $(BIN)/python -m pytest -s tests/faults/test_soak.py
+	FAULTS=full SOAK_MINUTES=$(MINUTES) $(BIN)/python -m pytest -s tests/faults/test_soak.py
 
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-annotate --quiet \
 	--python-version 3.11 --custom-compile-command "make lock"

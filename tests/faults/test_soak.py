@@ -112,7 +112,6 @@ FAULTS = [
         name=f"soak, {MINUTES:g} minutes",
         strike=soak,
         kills=True,
-        short=True,
         call_delay=1.0,
         most=LEAST_IN_FLIGHT + 10,
     )
