@@ -41,6 +41,10 @@ def aborted() -> Plan:
     )
 
 
+def shared() -> Plan:
+    return plan(task("a", does="call"), task("b", "a"), task("c", "a", does="ask"), task("d", "b", "c"), task("e", "c"))
+
+
 def skipping() -> Plan:
     return plan(
         task("a"),
@@ -50,7 +54,7 @@ def skipping() -> Plan:
     )
 
 
-PLANS = [chain, diamond, wide, troubled, aborted, skipping]
+PLANS = [chain, diamond, wide, troubled, aborted, skipping, shared]
 
 
 @pytest.mark.parametrize("make", PLANS, ids=lambda make: make.__name__)
@@ -80,6 +84,7 @@ def whole(made: Plan) -> Theatre:
 def assert_sound(theatre: Theatre, where: str) -> None:
     records = theatre.world.topics["made.results"]
     assert records, f"{where}: the run was lost"
+    assert not expired(theatre), f"{where}: the run stood still until its deadline"
     assert len({record.value for record in records}) == 1, f"{where}: copies differ"
     assert max(theatre.models.made.values(), default=1) == 1, f"{where}: a call was made twice"
     assert len(theatre.part.rows) == 1, f"{where}: rows are left: {list(theatre.part.rows)}"
@@ -91,3 +96,8 @@ def assert_sound(theatre: Theatre, where: str) -> None:
                 assert outputs.get(source) == value, (
                     f"{where}: {name} saw another output of {source} than the result has"
                 )
+
+
+def expired(theatre: Theatre) -> list[str]:
+    """Runs that nobody went on with: what is lost on the way ends like this, a day later."""
+    return [each["run_id"] for each in theatre.results() if (each["error"] or {}).get("type") == "Expired"]

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from worlds import StormyWorld, plan, task
 
 from stream_orchestrator.kernel import ids
+from stream_orchestrator.kernel.events import decode
 from stream_orchestrator.kernel.ingest_rows import Codec, KnownId, Switches
 from stream_orchestrator.kernel.limits import MAX_RECORD
 from stream_orchestrator.kernel.memory import MemoryPart, World
@@ -375,6 +376,32 @@ async def test_a_record_read_twice_begins_with_the_same_version_wherever_the_pro
             by_run.setdefault(result["run_id"], set()).add(result["version"])
         assert len(by_run) == 4, f"crashes at {crashes}"
         assert all(len(versions) == 1 for versions in by_run.values()), f"crashes at {crashes}: {by_run}"
+
+
+@given(seed=st.integers(0, 2**32), crashes=st.frozensets(st.integers(5, 70), min_size=2, max_size=6))
+@settings(max_examples=400, deadline=None)
+def test_a_record_begins_with_one_version_however_effects_land(seed: int, crashes: frozenset[int]) -> None:
+    class Deploying(StormyWorld):
+        def append(self, topic: str, *rest: Any) -> Any:
+            if topic.endswith(".start"):
+                house.versions.now = "v1"
+            return super().append(topic, *rest)
+
+    house = House(simple(), newer(), world=Deploying(seed, crashes))
+    for number in range(4):
+        house.send(GOOD, **({"run_id": f"r{number}"} if number % 2 else {}))
+    asyncio.run(played(house))
+    begun: dict[str, set[str]] = {}
+    for topic in ("made.v0.start", "made.v1.start"):
+        for record in house.world.topics[topic]:
+            begun.setdefault(decode(record.value).run_id, set()).add(topic)
+    assert len(begun) == 4
+    assert all(len(topics) == 1 for topics in begun.values()), begun
+    assert {result["status"] for result in house.results()} == {"succeeded"}
+
+
+async def played(house: House) -> None:
+    await house.play()
 
 
 class ForgetfulWorld(World):

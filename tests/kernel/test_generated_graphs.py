@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_crash_points import expired
 from worlds import Theatre, plan, task, variant
 
 from stream_orchestrator.plan.model import Plan
@@ -52,6 +53,7 @@ def test_every_run_of_any_graph_ends_once_and_leaves_a_stub(made: Plan, crashes:
     for record, result in zip(records, theatre.results(), strict=True):
         by_run.setdefault(result["run_id"], set()).add(record.value)
     assert sorted(by_run) == ["run-1", "run-2"]
+    assert not expired(theatre)
     assert all(len(copies) == 1 for copies in by_run.values())
     assert max(theatre.models.made.values(), default=1) == 1
     assert len(theatre.part.rows) == 2

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_crash_points import PLANS, assert_sound, expired
 from test_generated_graphs import graphs
 from worlds import StormyWorld, Theatre
 
@@ -14,7 +17,7 @@ from stream_orchestrator.plan.model import Plan
 
 pytestmark = pytest.mark.timeout(600)  # many plays: minutes on a machine that is busy with other things
 
-CRASHES = st.frozensets(st.integers(1, 400), max_size=6)
+CRASHES = st.frozensets(st.integers(1, 150), max_size=6)
 
 
 @given(made=graphs(most=10), seed=st.integers(0, 2**32), crashes=CRASHES)
@@ -25,6 +28,7 @@ def test_every_run_ends_once_however_its_effects_land(made: Plan, seed: int, cra
     for record, result in zip(theatre.world.topics["made.results"], theatre.results(), strict=True):
         by_run.setdefault(result["run_id"], set()).add(record.value)
     assert sorted(by_run) == ["run-1", "run-2"]
+    assert not expired(theatre)
     assert all(len(copies) == 1 for copies in by_run.values())
     assert max(theatre.models.made.values(), default=1) == 1
     assert len(theatre.part.rows) == 2, [*theatre.part.rows.values()]
@@ -41,6 +45,43 @@ def test_every_task_saw_the_outputs_that_the_result_tells(made: Plan, seed: int,
             seen = output.get("from", {}) if isinstance(output, dict) else {}
             for source, value in seen.items():
                 assert outputs.get(source) == value, f"{name} saw another output of {source}"
+
+
+class RowsFirst(StormyWorld):
+    """The tables land before anything that was published beside them."""
+
+    def choose(self, moves: list[Callable[[], None]]) -> Callable[[], None]:
+        if self.lanes.get("table"):
+            return lambda: self._land(self.lanes["table"])
+        return moves[0]
+
+
+class RowsLast(StormyWorld):
+    """What was published lands, and is read, before the tables do."""
+
+    def choose(self, moves: list[Callable[[], None]]) -> Callable[[], None]:
+        table = bool(self.lanes.get("table"))
+        place = [name for name, lane in self.lanes.items() if lane].index("table") if table else None
+        others = [move for number, move in enumerate(moves) if number != place]
+        return (others or moves)[0]
+
+
+@pytest.mark.parametrize("order", [RowsFirst, RowsLast])
+@pytest.mark.parametrize("make", PLANS, ids=lambda make: make.__name__)
+async def test_a_run_ends_once_wherever_the_process_dies_whichever_lands_first(
+    make: Any, order: type[StormyWorld]
+) -> None:
+    calm = await one_run(make(), order(0))
+    for crash_at in range(1, calm.world.moves + 1):  # type: ignore[attr-defined]
+        theatre = await one_run(make(), order(0, frozenset({crash_at}), 0))
+        assert_sound(theatre, f"crash before move {crash_at}")
+
+
+async def one_run(made: Plan, world: StormyWorld) -> Theatre:
+    theatre = Theatre(made, world=world)
+    theatre.begin("run-1")
+    await theatre.play()
+    return theatre
 
 
 async def stormy(made: Plan, seed: int, crashes: frozenset[int]) -> Theatre:

@@ -259,8 +259,12 @@ class StormyWorld(World):
         self.moves += 1
         if self.moves in self.crash_at:
             raise Crashed
-        self.dice.choice(moves)()
+        self.choose(moves)()
         return True
+
+    def choose(self, moves: list[Callable[[], None]]) -> Callable[[], None]:
+        """The next move; effects come before records, in the order in which their lanes were first used."""
+        return self.dice.choice(moves)
 
     @property
     def busy(self) -> bool:
@@ -282,7 +286,10 @@ class StormyWorld(World):
         return 0.0  # what works wait for is in the lanes
 
     async def crash(self) -> None:
+        lost = [future for lane in self.lanes.values() for future, _ in lane]
         self.lanes.clear()
+        for future in lost:
+            future.cancel()  # so that nobody who outlives the process in this world waits for it
         for topic, acked in self._acked.items():
             self._acked[topic] = max(0, acked - self.dice.randint(0, self.lag))
         await super().crash()
