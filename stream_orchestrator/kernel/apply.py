@@ -95,7 +95,6 @@ class Stepper:
         row = replace(
             row,
             tokens={**row.tokens, token.source: token},
-            positions={**row.positions, token.source: position},
             at=position,
             started_at=row.started_at or self.now,
             size=row.size + size,

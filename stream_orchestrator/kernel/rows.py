@@ -64,7 +64,7 @@ class Stub:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRow:
-    """One task in one run. `tokens` holds the arrived ones by source, `positions` where each stood.
+    """One task in one run. `tokens` holds the arrived ones by source.
 
     `size` counts the bytes that have arrived. `variant` counts fallbacks, `attempt` the tries of this variant,
     `attempts` all; `journal` holds the answers that its script has, by number. `due`: when it wants to be woken.
@@ -75,7 +75,6 @@ class StepRow:
     state: StepState = "waiting"
     at: str = ""
     tokens: dict[str, Token] = field(default_factory=dict)
-    positions: dict[str, str] = field(default_factory=dict)
     started_at: float = 0.0
     variant: int = 0
     variant_started_at: float = 0.0

@@ -365,7 +365,6 @@ def test_a_call_survives_its_bytes(event: CallEvent) -> None:
             state=st.sampled_from(["waiting", "calling", "parked", "done"]),
             at=TEXT,
             tokens=st.dictionaries(TEXT, TOKENS, max_size=2),
-            positions=st.dictionaries(TEXT, TEXT, max_size=2),
             variant=st.integers(0, 3),
             attempt=st.integers(0, 9),
             journal=st.dictionaries(TEXT, JSON, max_size=2),
