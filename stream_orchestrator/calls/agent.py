@@ -141,7 +141,7 @@ class CallAgent:
             work = self._follow(part, key, rows.on_answer(part.get(key), answer, now=part.now()))
             if work is not None:
                 await work
-        except BaseException:
+        except BaseException:  # raised again: the slot stays open; only the attempt's way differs
             if asking is not None and not getattr(part, "owned", True):
                 self._send_on(part.number, row, asking)
             elif asking is not None:

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from stream_orchestrator.kernel.ports import Arrived, Headers, Part
+from stream_orchestrator.kernel.ports import Arrived, Headers
 
 
 class MemoryAgent(Protocol):
@@ -273,8 +273,3 @@ class World:
             again = part.app.on_recovered(part)
             if again is not None:
                 await again  # before the first record, as on a broker
-
-
-def check_part(part: MemoryPart) -> Part:
-    """For the type checker: a memory part is a part."""
-    return part
