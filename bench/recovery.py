@@ -14,8 +14,9 @@ import re
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from bench.harness import calling, tables
 from bench.harness.lineup import Lineup

@@ -12,10 +12,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import orjson
+from msgspec import structs
 
 from stream_orchestrator.calls import rows
 from stream_orchestrator.calls.routing import service_of
@@ -177,7 +179,7 @@ class CallAgent:
 
         async def follow() -> None:
             answer = await asking
-            value = orjson.dumps({"format": 1, "answer": {"call_id": row.call_id, "answer": asdict(answer)}})
+            value = orjson.dumps({"format": 1, "answer": {"call_id": row.call_id, "answer": structs.asdict(answer)}})
             await self.send(self.topic, partition, row.call_id.encode(), value)
             self.watch.count("calls_answered_after_move_total")
 
@@ -231,8 +233,8 @@ def _foreign_answer(value: bytes | None) -> tuple[str, Answer] | None:
     try:
         body = orjson.loads(value)
         told = body.get("answer") if isinstance(body, dict) else None
-        return None if told is None else (told["call_id"], Answer(**told["answer"]))
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        return None if told is None else (told["call_id"], msgspec.convert(told["answer"], Answer))
+    except (KeyError, TypeError, ValueError) as error:
         raise Undecodable(f"not an answer: {error}") from error
 
 

@@ -8,10 +8,11 @@ ambiguous   it was sent and may have been carried out (and billed), but no answe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from msgspec.structs import replace
 
 from stream_orchestrator.calls.retry_after import retry_after
 from stream_orchestrator.kernel.effects import Answer

@@ -7,9 +7,9 @@ starts with `offline/`, and prose from a stand-in (any model under `--offline`) 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 import orjson
+from msgspec.structs import replace
 
 from stream_orchestrator.calls import offline_json, offline_text
 from stream_orchestrator.calls.faults import fault

@@ -16,15 +16,17 @@ slot is done when its `do` is: an `attempt` with the decision on its answer, a `
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Literal
 
+import msgspec
 import orjson
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from stream_orchestrator.calls.faults import fault, unrepeatable
 from stream_orchestrator.errors import HouseError
-from stream_orchestrator.kernel.effects import Answer, CallRequest
+from stream_orchestrator.kernel.effects import NOTHING, Answer, CallRequest
 from stream_orchestrator.kernel.wires import CallEvent
 
 Status = Literal["sent", "answered", "stub"]
@@ -39,8 +41,7 @@ class BadRow(HouseError):
     """Bytes in the table of calls that are no row of ours."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallRow:
+class CallRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One call. `request` is kept only while its record is acked and unanswered (parked); `answer` until it is a stub.
 
     `at` is the position of the record that asked. `instance` and `until` are the mark of an owner that gave the
@@ -56,13 +57,13 @@ class CallRow:
     reply_partition: int = 0
     traceparent: str = ""
     at: str = ""
-    sent_at: float = 0.0
-    deadline: float = 0.0
-    expires: float = 0.0
+    sent_at: float = NOTHING
+    deadline: float = NOTHING
+    expires: float = NOTHING
     on_ambiguous: Literal["retry", "fail"] = "retry"
     attempts: int = 1
     instance: str = ""
-    until: float = 0.0
+    until: float = NOTHING
     request: CallRequest | None = None
     answer: Answer | None = None
 
@@ -72,8 +73,7 @@ class CallRow:
         return self.attempts - 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The row as it is now, and what to do.
 
     attempt  ask the service with `request`, then `on_answer`         park   nothing now; `due(row)` wakes it
@@ -223,6 +223,8 @@ def _settled(row: CallRow, answer: Answer) -> Decision:
 
 # --- rows as bytes
 
+_encoder, _decoder = msgspec.json.Encoder(), msgspec.json.Decoder(CallRow)
+
 
 def digest(request: CallRequest) -> str:
     """Names what is asked: 16 hex digits of everything but the deadline, which a copy may compute anew."""
@@ -237,23 +239,12 @@ def due(row: CallRow) -> float:
 
 def encode(row: CallRow) -> bytes:
     """The row as JSON, without what has its default: a stub has some 35 bytes."""
-    fields = {name: value for name, value in asdict(row).items() if value != _DEFAULTS.get(name, row)}
-    return orjson.dumps(fields)
+    return _encoder.encode(row)
 
 
 def decode(data: bytes) -> CallRow:
     """The row again. Raises `BadRow` for anything else."""
     try:
-        fields: dict[str, Any] = orjson.loads(data)
-        if fields["status"] not in ("sent", "answered", "stub"):
-            raise ValueError(f"no such status: {fields['status']}")
-        if (request := fields.get("request")) is not None:
-            fields["request"] = CallRequest(**{**request, "messages": tuple(request["messages"])})
-        if (answer := fields.get("answer")) is not None:
-            fields["answer"] = Answer(**answer)
-        return CallRow(**fields)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        return _decoder.decode(data)
+    except (ValueError, RecursionError) as error:
         raise BadRow(f"not the row of a call: {error}") from error
-
-
-_DEFAULTS = {name: value for name, value in asdict(CallRow(status="sent")).items() if name != "status"}

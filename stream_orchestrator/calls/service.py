@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from stream_orchestrator.calls import anthropic, faults, offline, openai, prices
 from stream_orchestrator.calls.faults import BadBody, Reply, fault

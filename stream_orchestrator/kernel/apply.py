@@ -10,8 +10,10 @@ Promises
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from stream_orchestrator.errors import RunError
 from stream_orchestrator.kernel import ids
@@ -28,8 +30,7 @@ from stream_orchestrator.plan.model import START, TaskPlan
 CALL_GRACE = 60.0  # seconds past a call's deadline before its asker gives up: the call service always answers sooner
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """Ask a service. The same id asked twice is one call."""
 
     call_id: str
@@ -37,8 +38,7 @@ class Call:
     traceparent: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
+class Transition(Struct, frozen=True):
     """One thing that happened to a step, as the audit tells it. `at`: when; 0 is when its record is written."""
 
     kind: str
@@ -47,8 +47,7 @@ class Transition:
     at: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Struct, frozen=True, kw_only=True):
     """What follows from an event. `tokens` go to `task.downstream`.
 
     `first`: the row is durable before the effects; `durable`: it is written beside them. `hollow`: the one token
@@ -72,8 +71,7 @@ class Decision:
         return zip(task.downstream, self.tokens, strict=bool(self.tokens))
 
 
-@dataclass(frozen=True, slots=True)
-class Stepper:
+class Stepper(Struct, frozen=True):
     """Applies events to the rows of one task in one run. Holds no state: made where it is needed.
 
     `reaches` says whether this version may ask a model's service: a name may be known only when a run computes it.

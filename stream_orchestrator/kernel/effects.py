@@ -5,14 +5,15 @@ Shapes only; no behaviour. Times are seconds (durations) or UNIX seconds (instan
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from msgspec import Struct
+
+NOTHING = 0.0  # one object: records leave out what is their default, which is looked at by identity
 MEMORY_BYTES = 512 * 1024 * 1024  # of a script, unless it says otherwise
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunScript:
+class RunScript(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Run one script once, in the sandbox. Comes back as a `ScriptDone`.
 
     `source` is a Python module that defines `__step__(...)`; `digest` names it (the sandbox compiles a digest once).
@@ -25,19 +26,18 @@ class RunScript:
 
     source: str
     digest: str
-    bindings: dict[str, Any] = field(default_factory=dict)
-    names: dict[str, Any] = field(default_factory=dict)
-    journal: dict[str, Any] = field(default_factory=dict)
-    info: dict[str, Any] = field(default_factory=dict)
+    bindings: dict[str, Any] = {}
+    names: dict[str, Any] = {}
+    journal: dict[str, Any] = {}
+    info: dict[str, Any] = {}
     timeout: float = 300.0
     memory_bytes: int = MEMORY_BYTES
     network: bool = False
     env: tuple[str, ...] = ()
-    rank: float = 0.0
+    rank: float = NOTHING
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScriptDone:
+class ScriptDone(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a script ended. `value`: its JSON output. `error`: it raised. `timeout`: killed at its deadline.
     `killed`: its process died (memory, `os._exit`, a signal). `call`: it needs the answer number `call_number`.
 
@@ -48,14 +48,13 @@ class ScriptDone:
     value: Any = None
     error_type: str = ""
     message: str = ""
-    seconds: float = 0.0
+    seconds: float = NOTHING
     call_number: int = 0
     request: dict[str, Any] | None = None
     reports: tuple[dict[str, Any], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallRequest:
+class CallRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One request to a model. `messages` are `{role, content}`; `params` are max_tokens, temperature, top_p, stop, ...
 
     `deadline` is the instant at which the asker stops waiting: an attempt never outlives it.
@@ -63,14 +62,13 @@ class CallRequest:
 
     model: str
     messages: tuple[dict[str, str], ...]
-    params: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, Any] = {}
     output_schema: dict[str, Any] | None = None
-    deadline: float = 0.0
+    deadline: float = NOTHING
     on_ambiguous: Literal["retry", "fail"] = "retry"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one attempt of a call gave. With `error_type` it is a fault, and `text` is empty.
 
     `retryable`: another attempt may do better. `retry_after`: seconds the service asked us to wait, exactly.
@@ -82,8 +80,8 @@ class Answer:
     finish_reason: str = ""
     input_tokens: int = 0
     output_tokens: int = 0
-    usd: float = 0.0
-    seconds: float = 0.0
+    usd: float = NOTHING
+    seconds: float = NOTHING
     error_type: str = ""
     message: str = ""
     retryable: bool = False

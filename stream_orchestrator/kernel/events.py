@@ -8,17 +8,15 @@ Promises
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-import orjson
+import msgspec
+from msgspec import Struct
 
 from stream_orchestrator.errors import OrchestratorError
-from stream_orchestrator.kernel.effects import Answer
-from stream_orchestrator.kernel.reading import lean, read
+from stream_orchestrator.kernel.effects import NOTHING, Answer
 
 TokenKind = Literal["value", "skipped", "failed", "cancelled"]
-TOKEN_KINDS = frozenset(get_args(TokenKind))
 FORMAT = 1
 
 
@@ -26,8 +24,7 @@ class Undecodable(OrchestratorError):
     """An internal record is not one of ours; it goes to the internal dead letters with its position."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a step ended. `seconds` counts from its first token to its outcome, waits included."""
 
     task: str
@@ -35,18 +32,17 @@ class Report:
     output: Any = None
     error: dict[str, Any] | None = None
     degraded: tuple[dict[str, Any], ...] = ()
-    usd: float = 0.0
+    usd: float = NOTHING
     input_tokens: int = 0
     output_tokens: int = 0
     calls: int = 0
-    started_at: float = 0.0
-    seconds: float = 0.0
+    started_at: float = NOTHING
+    seconds: float = NOTHING
     attempts: int = 0
     model: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
+class Token(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One edge's message. `traceparent` is the span of the step it comes from."""
 
     run_id: str
@@ -61,8 +57,7 @@ class Token:
         return self.report.kind
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The answer to one call, back in the inbox of the task that asked."""
 
     run_id: str
@@ -70,8 +65,7 @@ class Reply:
     answer: Answer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Begin:
+class Begin(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A run arrives at its home. `payload` is the input's bytes as text, `headers` and `key` as they came (latin-1)."""
 
     run_id: str
@@ -88,8 +82,7 @@ class Begin:
     parent_span: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cancel:
+class Cancel(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Somebody wants a run to end now. It comes to the start inbox of the run's home, behind the run itself."""
 
     run_id: str
@@ -98,57 +91,43 @@ class Cancel:
 Event = Token | Reply | Begin | Cancel
 
 
-def report_from(data: dict[str, Any]) -> Report:
-    """A report read back from its row or token."""
-    if data["kind"] not in TOKEN_KINDS:
-        raise ValueError(f"no such kind of token: {data['kind']!r}")
-    return read(Report, data, degraded=tuple(data.get("degraded", ())))
+class _Envelope(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    format: int
+    token: Token | None = None
+    reply: Reply | None = None
+    begin: Begin | None = None
+    cancel: Cancel | None = None
 
 
-def token_data(token: Token) -> dict[str, Any]:
-    """A token as JSON."""
-    data: dict[str, Any] = {"run_id": token.run_id, "source": token.source, "report": lean(token.report)}
-    if token.trail:
-        data["trail"] = [lean(report) for report in token.trail]
-    if token.traceparent:
-        data["traceparent"] = token.traceparent
-    return data
-
-
-def token_from(data: dict[str, Any]) -> Token:
-    """A token read back."""
-    trail = tuple(report_from(item) for item in data.get("trail", ()))
-    return read(Token, data, report=report_from(data["report"]), trail=trail)
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(_Envelope)
 
 
 def encode(event: Event) -> bytes:
     """An event as the value of an inbox record."""
-    body: dict[str, Any]
     match event:
         case Token():
-            body = {"token": token_data(event)}
+            body = _Envelope(format=FORMAT, token=event)
         case Reply():
-            body = {"reply": {"run_id": event.run_id, "call_id": event.call_id, "answer": event.answer}}
+            body = _Envelope(format=FORMAT, reply=event)
         case Begin():
-            body = {"begin": lean(event)}
+            body = _Envelope(format=FORMAT, begin=event)
         case Cancel():
-            body = {"cancel": event}
-    return orjson.dumps({"format": FORMAT, **body})
+            body = _Envelope(format=FORMAT, cancel=event)
+    return _encoder.encode(body)
 
 
 def decode(data: bytes | None) -> Event:
     """The event of an inbox record; unknown fields are ignored, anything else that is wrong is `Undecodable`."""
     try:
-        body = orjson.loads(data or b"")
-        if body["format"] != FORMAT:
-            raise Undecodable(f"format {body['format']} is not {FORMAT}")
-        if "token" in body:
-            return token_from(body["token"])
-        if "reply" in body:
-            return read(Reply, body["reply"], answer=read(Answer, body["reply"]["answer"]))
-        if "cancel" in body:
-            return read(Cancel, body["cancel"])
-        begin = body["begin"]
-        return read(Begin, begin, headers=tuple((str(name), str(value)) for name, value in begin["headers"]))
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        body = _decoder.decode(data or b"")
+    except (ValueError, RecursionError) as error:
         raise Undecodable(f"not an inbox record: {error}") from error
+    if body.format != FORMAT:
+        raise Undecodable(f"format {body.format} is not {FORMAT}")
+    event = body.token or body.reply or body.begin or body.cancel
+    if event is None:
+        raise Undecodable("not an inbox record: it holds no event")
+    if isinstance(event, Token) and event.report.task != event.source:
+        raise Undecodable(f"the token of {event.source!r} brings the report of {event.report.task!r}")
+    return event

@@ -15,12 +15,11 @@ _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{
 
 def digest(*parts: str | bytes, size: int = 16) -> bytes:
     """`size` bytes that depend on every part and on where each begins and ends."""
-    state = hashlib.blake2b(digest_size=size)
+    framed = b""
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
-        state.update(len(data).to_bytes(8, "big"))
-        state.update(data)
-    return state.digest()
+        framed += len(data).to_bytes(8, "big") + data
+    return hashlib.blake2b(framed, digest_size=size).digest()
 
 
 def run_id_of(supplied: str | None, source_and_id: tuple[str, str] | None, position: str) -> str:

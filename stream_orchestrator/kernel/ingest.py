@@ -233,7 +233,7 @@ class Ingest:
         self.watch.count("runs_total", pipeline=version.plan.slug, version=version.plan.version, status="rejected")
         self._seen(version.plan, run, part.now(), "rejected")
 
-    def _letter(self, seen: Seen, part: Part, run: RunRow, letter: dict[str, str]) -> Awaitable[Any]:
+    def _letter(self, seen: Seen, part: Part, run: RunRow, letter: dict[str, str]) -> Future[Any]:
         """The record as it came; one that is too large to be copied is referred to."""
         record = seen.record
         if _size(record) <= MAX_RECORD:

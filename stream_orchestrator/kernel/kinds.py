@@ -6,8 +6,9 @@ A kind is pure. It renders and reads; it never waits, retries or counts: those a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from stream_orchestrator.kernel.effects import Answer, CallRequest, RunScript, ScriptDone
 from stream_orchestrator.kernel.rows import StepRow
@@ -15,8 +16,7 @@ from stream_orchestrator.kernel.scope import Surroundings
 from stream_orchestrator.plan.model import TaskPlan, Variant
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class Fault(Struct, frozen=True, kw_only=True):
     """An attempt that failed. `reason` is the dead letter's, should nothing else answer.
 
     `passing`: another attempt may do better. `retry_after`: seconds, when the service said so.
@@ -29,15 +29,13 @@ class Fault:
     reason: str = "task_failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(Struct, frozen=True):
     """An attempt's output."""
 
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """The attempt needs the answer to a call; `number` counts the calls of a script, 0 is the task's own."""
 
     request: CallRequest
@@ -47,8 +45,7 @@ class Ask:
 Step = Value | Fault | Ask | RunScript
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Struct, frozen=True):
     """One attempt as a kind sees it. `scope` are the template names, `deadline` when the variant's time is over."""
 
     task: TaskPlan

@@ -8,9 +8,11 @@ Promises
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable
-from dataclasses import dataclass, replace
+from asyncio import Future
+from dataclasses import dataclass
 from typing import Any
+
+from msgspec.structs import replace
 
 from stream_orchestrator.kernel import events, ids, results, rows
 from stream_orchestrator.kernel.apply import Transition, trail_of
@@ -163,7 +165,7 @@ class Lifecycle:
         gone = [part.delete(ids.step_key(run.run_id, slug)) for slug in slugs]
         await together(*gone, part.write(key))
 
-    def _letter(self, part: Part, run: RunRow) -> Awaitable[Any] | None:
+    def _letter(self, part: Part, run: RunRow) -> Future[Any] | None:
         if run.letter is None:
             return None
         headers = letter_headers(run.run_id, run.position, run.headers, run.letter)

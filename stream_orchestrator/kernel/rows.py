@@ -10,23 +10,23 @@ Promises
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import orjson
+import msgspec
+from msgspec import Struct
 
 from stream_orchestrator.errors import HouseError
-from stream_orchestrator.kernel.events import Report, Token, report_from, token_data, token_from
-from stream_orchestrator.kernel.reading import lean
+from stream_orchestrator.kernel.effects import NOTHING
+from stream_orchestrator.kernel.events import Report, Token
 
 RunState = Literal["running", "ended"]
 StepState = Literal["waiting", "running", "calling", "parked", "done"]
 STATUSES = ("succeeded", "degraded", "failed", "rejected")
 _STUB = struct.Struct(">cBHqI")
+_encoder = msgspec.json.Encoder()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRow:
+class RunRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One input event on its way. `payload`, `key` and `headers` are the record's own (latin-1 for bytes).
 
     When it has ended, `result` is the exact text of its result record and `letter` the headers of its dead letter.
@@ -52,8 +52,7 @@ class RunRow:
     letter: dict[str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Stub:
+class Stub(Struct, frozen=True, omit_defaults=True):
     """What remains of a run: how it ended, where its result stands, and until when copies are answered."""
 
     status: str
@@ -62,8 +61,7 @@ class Stub:
     expires: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepRow:
+class StepRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One task in one run. `tokens` holds the arrived ones by source.
 
     `size` counts the bytes that have arrived. `variant` counts fallbacks, `attempt` the tries of this variant,
@@ -74,17 +72,17 @@ class StepRow:
     task: str
     state: StepState = "waiting"
     at: str = ""
-    tokens: dict[str, Token] = field(default_factory=dict)
-    started_at: float = 0.0
+    tokens: dict[str, Token] = {}
+    started_at: float = NOTHING
     variant: int = 0
-    variant_started_at: float = 0.0
+    variant_started_at: float = NOTHING
     attempt: int = 0
     attempts: int = 0
     call_id: str = ""
     call_number: int = 0
-    journal: dict[str, Any] = field(default_factory=dict)
+    journal: dict[str, Any] = {}
     degraded: tuple[dict[str, Any], ...] = ()
-    usd: float = 0.0
+    usd: float = NOTHING
     input_tokens: int = 0
     output_tokens: int = 0
     calls: int = 0
@@ -100,6 +98,7 @@ def hollow(row: StepRow) -> StepRow:
 
 
 Row = RunRow | Stub | StepRow
+_runs, _steps = msgspec.json.Decoder(RunRow), msgspec.json.Decoder(StepRow)
 
 
 def due(row: Row) -> float | None:
@@ -119,20 +118,9 @@ def encode(row: Row) -> bytes:
         case Stub():
             return _STUB.pack(b"\0", STATUSES.index(row.status), row.partition, row.offset, int(row.expires))
         case RunRow():
-            return b"r" + orjson.dumps(lean(row))
+            return b"r" + _encoder.encode(row)
         case StepRow():
-            return b"s" + orjson.dumps(_step_data(row))
-
-
-def _step_data(row: StepRow) -> dict[str, Any]:
-    data = lean(row, without=_NESTED)
-    data["tokens"] = {source: token_data(token) for source, token in row.tokens.items()}
-    if row.report is not None:
-        data["report"] = lean(row.report)
-    return data
-
-
-_NESTED = frozenset({"tokens", "report"})
+            return b"s" + _encoder.encode(row)
 
 
 def decode(data: bytes) -> Row:
@@ -143,19 +131,12 @@ def decode(data: bytes) -> Row:
                 _, status, partition, offset, expires = _STUB.unpack(data)
                 return Stub(STATUSES[status], partition, offset, float(expires))
             case b"r":
-                body = orjson.loads(data[1:])
-                return RunRow(**{**body, "headers": tuple((name, value) for name, value in body["headers"])})
+                return _runs.decode(data[1:])
             case b"s":
-                return _step_from(orjson.loads(data[1:]))
-    except (orjson.JSONDecodeError, struct.error, KeyError, TypeError, ValueError, IndexError) as error:
+                return _steps.decode(data[1:])
+    except (struct.error, ValueError, IndexError, RecursionError) as error:
         raise HouseError(f"a row of the table cannot be read: {error}") from error
     raise HouseError(f"a row of the table begins with {data[:1]!r}")
-
-
-def _step_from(body: dict[str, Any]) -> StepRow:
-    tokens = {source: token_from(token) for source, token in body["tokens"].items()}
-    report = report_from(body["report"]) if "report" in body else None
-    return StepRow(**{**body, "tokens": tokens, "report": report, "degraded": tuple(body.get("degraded", ()))})
 
 
 class Codec:

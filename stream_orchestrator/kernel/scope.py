@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct
 
 from stream_orchestrator.kernel.events import Report
 from stream_orchestrator.kernel.rows import RunRow, StepRow
@@ -12,15 +13,14 @@ from stream_orchestrator.plan.model import START, Plan
 from stream_orchestrator.plan.templates import SKIPPED
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What a step needs beside its row. `values` are the validated variables, `names` all that the input binds."""
 
     plan: Plan
     run: RunRow
     values: Mapping[str, Any]
     names: Mapping[str, Any]
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = {}
 
     def run_info(self) -> dict[str, Any]:
         """The name `run` of templates and scripts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import Future
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -66,7 +67,7 @@ class Site:
         """The slug of an edge's end."""
         return RESULT if name == RESULT else self.plan.task(name).slug
 
-    def send(self, part: Part, slug: str, token: Token, value: bytes | None = None) -> Awaitable[Any]:
+    def send(self, part: Part, slug: str, token: Token, value: bytes | None = None) -> Future[Any]:
         """A token to an inbox of the run's home; `value` when the caller has its bytes already."""
         headers = (("traceparent", token.traceparent.encode()),)  # the key is the run
         return part.publish(

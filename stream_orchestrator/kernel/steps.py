@@ -5,9 +5,12 @@ The synchronous half changes the row, before anybody else can look; what it retu
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from dataclasses import dataclass, replace
+from asyncio import Future
+from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from stream_orchestrator.kernel import events, ids
 from stream_orchestrator.kernel.apply import Decision
@@ -23,8 +26,7 @@ from stream_orchestrator.kernel.wires import CallRecord, call_record
 from stream_orchestrator.plan.model import TaskPlan
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
+class Parcel(Struct, frozen=True):
     """What a decision publishes, as bytes: the one token of all its edges, and its call."""
 
     token: bytes | None
@@ -156,7 +158,7 @@ class Steps:
                 part.set(key, replace(step, due=part.now()))
 
 
-def _ask(part: Part, call: CallRecord | None) -> Awaitable[Any] | None:
+def _ask(part: Part, call: CallRecord | None) -> Future[Any] | None:
     if call is None:
         return None
     return part.publish(call.topic, partition=call.partition, key=call.key, value=call.value, headers=call.headers)

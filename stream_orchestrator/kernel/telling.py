@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Sequence
+from asyncio import Future
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,7 @@ class Telling:
 
     def audit(
         self, part: Part, run: RunRow, task: str, at: str, transitions: Sequence[Transition]
-    ) -> Awaitable[Any] | None:
+    ) -> Future[Any] | None:
         """One slot's audit record, or None when nothing happened."""
         if not transitions:
             return None

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
-import orjson
+import msgspec
+from msgspec import Struct
 
 from stream_orchestrator.kernel import ids
 from stream_orchestrator.kernel.apply import Call
-from stream_orchestrator.kernel.effects import CallRequest
+from stream_orchestrator.kernel.effects import NOTHING, CallRequest
 from stream_orchestrator.kernel.events import Undecodable
-from stream_orchestrator.kernel.reading import read
 from stream_orchestrator.kernel.rows import RunRow
 from stream_orchestrator.plan.model import TaskPlan
 
@@ -19,8 +18,7 @@ OWN_HEADERS = frozenset({"run-id", "status", "traceparent", "content-type", "red
 Headers = tuple[tuple[str, bytes], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wires:
+class Wires(Struct, frozen=True, kw_only=True):
     """The topics of one version. `inbox_prefix` ends in a dot; `route` names the service of a model, `calls` its topic,
     `shards` the partition count of that topic.
     """
@@ -31,8 +29,8 @@ class Wires:
     audit: str
     internal_dlq: str
     route: Callable[[str], str]
-    calls: Mapping[str, str] = field(default_factory=dict)
-    shards: Mapping[str, int] = field(default_factory=dict)
+    calls: Mapping[str, str] = {}
+    shards: Mapping[str, int] = {}
 
     def inbox(self, slug: str) -> str:
         """The inbox of a task (or of `start` and `result`)."""
@@ -43,8 +41,7 @@ class Wires:
         return self.route(model) in self.calls
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallRecord:
+class CallRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A call on its way: where it goes, and the record itself."""
 
     topic: str
@@ -54,8 +51,7 @@ class CallRecord:
     headers: Headers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallEvent:
+class CallEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A call as its agent reads it. `reply_topic`, `reply_partition`: the inbox of the task that asks."""
 
     call_id: str
@@ -64,23 +60,28 @@ class CallEvent:
     reply_topic: str
     reply_partition: int
     request: CallRequest
-    expires: float = 0.0
+    expires: float = NOTHING
     traceparent: str = ""
+
+
+class _Envelope(Struct, frozen=True, kw_only=True):
+    format: int = 1
+    call: CallEvent
+
+
+_encoder, _decoder = msgspec.json.Encoder(), msgspec.json.Decoder(_Envelope)
 
 
 def encode_call(event: CallEvent) -> bytes:
     """A call as the value of its record."""
-    return orjson.dumps({"format": 1, "call": event})
+    return _encoder.encode(_Envelope(format=1, call=event))
 
 
 def decode_call(data: bytes | None) -> CallEvent:
     """The call of a record; anything else is `Undecodable`."""
     try:
-        body = orjson.loads(data or b"")["call"]
-        asked = body["request"]
-        request = read(CallRequest, asked, messages=tuple(asked["messages"]))
-        return read(CallEvent, body, request=request)
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        return _decoder.decode(data or b"").call
+    except (ValueError, RecursionError) as error:
         raise Undecodable(f"not a call: {error}") from error
 
 

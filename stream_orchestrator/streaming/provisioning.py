@@ -3,7 +3,7 @@
 Promises
   * `apply` refuses before it creates anything: a wrong partition count, and a replication too weak for production, stop
     it with the command that mends them.
-  * It returns when every partition has a leader. Two that apply the same at once end with the same topics.
+  * It returns when every node knows every topic, and every partition has a leader. Two that apply the same at once end with the same topics.
   * It never deletes and never touches the settings of a topic that users share; partitions are added only where what
     is there stays right (`TopicSpec.grows`).
 """
@@ -18,7 +18,16 @@ from typing import Any, Literal
 
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import InvalidPartitionsError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
+from aiokafka.errors import (
+    InvalidPartitionsError,
+    KafkaConnectionError,
+    NodeNotReadyError,
+    RequestTimedOutError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+from aiokafka.protocol.metadata import MetadataRequest
 
 from stream_orchestrator.errors import MissingError
 from stream_orchestrator.streaming.client import administering
@@ -280,12 +289,26 @@ async def _replication(admin: AIOKafkaAdminClient, *, profile: Profile) -> int:
 
 
 async def _await_leaders(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
+    """Wait until every node tells of every topic: one that has not heard of a new one yet would deny it."""
     async with asyncio.timeout(LEADERS_WITHIN):
-        while True:
-            described = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics()}
-            if all(name in described and all(p["leader"] >= 0 for p in described[name]) for name in names):
-                return
+        while not all(_led(told, names) for told in await _told_by_nodes(admin)):
             await asyncio.sleep(0.05)
+
+
+def _led(told: dict[str, list[Any]], names: Sequence[str]) -> bool:
+    return all(name in told and all(part["leader"] >= 0 for part in told[name]) for name in names)
+
+
+async def _told_by_nodes(admin: AIOKafkaAdminClient) -> list[dict[str, list[Any]]]:
+    """The partitions of every topic, as each node that can be reached has them; at least one can."""
+    told = []
+    for node in [broker.nodeId for broker in admin._client.cluster.brokers()]:
+        with suppress(NodeNotReadyError, KafkaConnectionError, RequestTimedOutError):
+            answer = await admin._client.send(node, MetadataRequest(None))
+            told.append({topic["topic"]: topic["partitions"] for topic in answer.to_object()["topics"]})
+    if not told:
+        raise KafkaConnectionError("no node of the cluster answers")
+    return told
 
 
 async def _alter(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> None:

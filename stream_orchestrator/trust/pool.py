@@ -8,13 +8,14 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, Self
 
 import orjson
+from msgspec.structs import replace
 
 from stream_orchestrator.errors import HouseError, MissingError
 from stream_orchestrator.kernel.effects import RunScript, ScriptDone

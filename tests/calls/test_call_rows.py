@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from stream_orchestrator.calls import rows
 from stream_orchestrator.calls.rows import GRACE, BadRow, CallRow, Decision
@@ -161,7 +162,7 @@ def test_a_stub_stays_until_its_runs_deadline_and_then_goes() -> None:
 
 
 def test_rows_that_are_not_ours_are_refused() -> None:
-    for data in (b"", b"[]", b"{}", b'{"status": "gone"}', b'{"status": "stub", "color": 1}', b"\xff"):
+    for data in (b"", b"[]", b"{}", b'{"status": "gone"}', b'{"status": "stub", "expires": "never"}', b"\xff"):
         with pytest.raises(BadRow):
             rows.decode(data)
 

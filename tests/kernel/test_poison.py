@@ -162,7 +162,7 @@ async def test_a_condition_that_cannot_be_decided_fails_the_run() -> None:
 
 async def test_a_model_of_a_service_that_was_not_deployed_fails_its_task() -> None:
     theatre = Theatre(plan(task("a", does="call")))
-    object.__setattr__(theatre.wires, "calls", {})
+    theatre.wires.calls.clear()
     theatre.begin("run-1")
     await theatre.play()
     assert theatre.results()[0]["error"]["type"] == "UnknownModel"

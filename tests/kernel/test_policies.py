@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from worlds import FakeKind, FakeModels, Theatre, plan, task, variant
 
 from stream_orchestrator.kernel import events
@@ -217,8 +218,7 @@ async def test_a_call_without_an_answer_is_asked_again_unless_doubt_forbids_it(o
         def begin(self, attempt: Attempt) -> Step:
             asked = super().begin(attempt)
             assert isinstance(asked, Ask)
-            object.__setattr__(asked.request, "deadline", attempt.now + 1)
-            return asked
+            return replace(asked, request=replace(asked.request, deadline=attempt.now + 1))
 
     made_ = plan(task("a", does="call", retries=2, timeout=1000.0))
     object.__setattr__(made_.tasks[0].variants[0], "on_ambiguous", on_ambiguous)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 import pytest
@@ -250,7 +250,7 @@ NUMBERS = st.floats(0, 2e9)
 REPORTS = st.builds(
     Report,
     task=TEXT,
-    kind=st.sampled_from(sorted(events.TOKEN_KINDS)),
+    kind=st.sampled_from(get_args(events.TokenKind)),
     output=JSON,
     error=st.none() | st.dictionaries(TEXT, JSON, min_size=1, max_size=2),
     degraded=st.lists(st.dictionaries(TEXT, TEXT, max_size=2), max_size=2).map(tuple),
@@ -261,7 +261,11 @@ REPORTS = st.builds(
     model=TEXT,
 )
 TOKENS = st.builds(
-    Token, run_id=TEXT, source=TEXT, report=REPORTS, trail=st.lists(REPORTS, max_size=2).map(tuple), traceparent=TEXT
+    lambda report, **more: Token(source=report.task, report=report, **more),
+    report=REPORTS,
+    run_id=TEXT,
+    trail=st.lists(REPORTS, max_size=2).map(tuple),
+    traceparent=TEXT,
 )
 ANSWERS = st.builds(
     Answer, text=TEXT, model=TEXT, usd=NUMBERS, retry_after=st.none() | NUMBERS, ambiguous=st.booleans()

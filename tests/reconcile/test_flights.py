@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from stream_orchestrator.kernel import events, ids, rows
 from stream_orchestrator.kernel.events import Begin, Cancel, Report, Token

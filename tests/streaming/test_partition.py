@@ -42,7 +42,11 @@ class PatientProducer:
 
     def __init__(self) -> None:
         self.taken: list[tuple[str, bytes | None]] = []
+        self.at_once = True  # else every record has to wait for room, as when the broker is away
         self._futures: list[asyncio.Future[Any]] = []
+
+    def append_now(self, topic: str, *, value: bytes | None, **_: Any) -> asyncio.Future[Any] | None:
+        return self._take(topic, value) if self.at_once else None
 
     async def append(
         self,
@@ -53,6 +57,9 @@ class PatientProducer:
         value: bytes | None,
         headers: Sequence[tuple[str, bytes]],
     ) -> asyncio.Future[Any]:
+        return self._take(topic, value)
+
+    def _take(self, topic: str, value: bytes | None) -> asyncio.Future[Any]:
         self.taken.append((topic, value))
         self._futures.append(asyncio.get_running_loop().create_future())
         return self._futures[-1]
@@ -92,9 +99,11 @@ class World:
         return self.part.publish("out", partition=0, key=b"k", value=value)
 
 
-@pytest.fixture
-async def world() -> World:
-    return World()
+@pytest.fixture(params=["at once", "after a wait"])
+async def world(request: pytest.FixtureRequest) -> World:
+    made = World()
+    made.producer.at_once = request.param == "at once"
+    return made
 
 
 async def turn(times: int = 5) -> None:

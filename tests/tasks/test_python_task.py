@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from attempts import NOW, attempt
+from msgspec.structs import replace
 
 from stream_orchestrator.kernel.effects import RunScript, ScriptDone
 from stream_orchestrator.kernel.kinds import Fault, Value
@@ -67,8 +68,7 @@ def test_a_script_knows_its_run() -> None:
 
 def test_a_script_has_what_is_left_of_its_time_and_never_nothing() -> None:
     assert job("return 1").timeout == 50.0
-    late = attempt("python_task", {"script": "return 1"})
-    object.__setattr__(late, "deadline", NOW - 5)
+    late = replace(attempt("python_task", {"script": "return 1"}), deadline=NOW - 5)
     step = TASK.begin(late)
     assert isinstance(step, RunScript)
     assert 0 < step.timeout < 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from stream_orchestrator.errors import RunError
@@ -74,6 +75,8 @@ class Outlet:
         if lane is not None:
             lane.append(letter)
             return
+        if letter.part.free_to_send and self._fence.open and self._hand_over(letter):
+            return
         self._lanes[name] = deque((letter,))
         pump = asyncio.get_running_loop().create_task(self._pump(name))
         self._pumps.add(pump)
@@ -104,6 +107,17 @@ class Outlet:
         finally:
             del self._lanes[name]
 
+    def _hand_over(self, letter: Letter) -> bool:
+        """Into the producer at once, if nothing has to be waited for."""
+        future = self._producer.append_now(
+            letter.topic, partition=letter.partition, key=letter.key, value=letter.value, headers=letter.headers
+        )
+        if future is None:
+            return False
+        self._in_air.add()
+        future.add_done_callback(partial(self._sent, letter))
+        return True
+
     async def _send(self, letter: Letter) -> None:
         part = letter.part
         while not (part.free_to_send and self._fence.open):
@@ -121,7 +135,7 @@ class Outlet:
             self._in_air.take()
             self._refuse(letter, fault)
         else:
-            future.add_done_callback(lambda sent: self._sent(letter, sent))
+            future.add_done_callback(partial(self._sent, letter))
 
     def _sent(self, letter: Letter, sent: asyncio.Future[object]) -> None:
         self._in_air.take()

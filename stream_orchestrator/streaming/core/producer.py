@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionError
 
 from stream_orchestrator.errors import HouseError
@@ -45,6 +45,39 @@ class Producer:
             await asyncio.wait_for(client.stop(), budget)
         except (TimeoutError, KafkaError):
             client._closed = True
+
+    def append_now(
+        self,
+        topic: str,
+        *,
+        partition: int | None,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]],
+    ) -> asyncio.Future[object] | None:
+        """Put one record in line without waiting; None when something has to be waited for, or is wrong: `append` then.
+
+        It is what `AIOKafkaProducer.send` does when the topic is known and its batch has room. Asked for each record,
+        looking up what is known and a coroutine for it cost more than everything else on a record's way out.
+        """
+        client = self._client
+        if client is None or (key is None and value is None) or topic not in client.client._topics:
+            return None  # a topic that is not followed would lose its leader at the next look at the cluster
+        partitions = client._metadata.partitions_for_topic(topic)
+        if not partitions or (partition is not None and partition not in partitions):
+            return None
+        try:
+            client._serialize(topic, key, value, headers)  # refuses what is too large
+        except KafkaError:
+            return None
+        partition = client._partition(topic, partition, key, value, key, value)
+        accumulator, tp = client._message_accumulator, TopicPartition(topic, partition)
+        if accumulator._closed or accumulator._exception is not None:
+            return None
+        waiting = accumulator._batches.get(tp)
+        batch = waiting[-1] if waiting else accumulator._append_batch(accumulator.create_builder(), tp)
+        future: asyncio.Future[object] | None = batch.append(key, value, None, headers=headers)
+        return future
 
     async def append(
         self,
