@@ -3,7 +3,8 @@
 Promises
   * `apply` refuses before it creates anything: a wrong partition count, and a replication too weak for production, stop
     it with the command that mends them.
-  * It returns when every node knows every topic, and every partition has a leader. Two that apply the same at once end with the same topics.
+  * It returns when every node knows every topic, and every partition has a leader. Two that apply the same at once end
+    with the same topics.
   * It never deletes and never touches the settings of a topic that users share; partitions are added only where what
     is there stays right (`TopicSpec.grows`).
 """

@@ -63,11 +63,12 @@ class Producer:
         client = self._client
         if client is None or (key is None and value is None) or topic not in client.client._topics:
             return None  # a topic that is not followed would lose its leader at the next look at the cluster
+        told = list(headers)
         partitions = client._metadata.partitions_for_topic(topic)
         if not partitions or (partition is not None and partition not in partitions):
             return None
         try:
-            client._serialize(topic, key, value, headers)  # refuses what is too large
+            client._serialize(key, value, told)  # refuses what is too large
         except KafkaError:
             return None
         partition = client._partition(topic, partition, key, value, key, value)
@@ -76,7 +77,7 @@ class Producer:
             return None
         waiting = accumulator._batches.get(tp)
         batch = waiting[-1] if waiting else accumulator._append_batch(accumulator.create_builder(), tp)
-        future: asyncio.Future[object] | None = batch.append(key, value, None, headers=headers)
+        future: asyncio.Future[object] | None = batch.append(key, value, None, headers=told)
         return future
 
     async def append(
