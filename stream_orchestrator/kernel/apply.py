@@ -39,12 +39,13 @@ class Call(Struct, frozen=True):
 
 
 class Transition(Struct, frozen=True):
-    """One thing that happened to a step, as the audit tells it. `at`: when; 0 is when its record is written."""
+    """One thing that happened to a step, as the audit tells it. `at`: when; 0 is when it is told."""
 
     kind: str
     attempt: int = 0
     details: dict[str, Any] | None = None
     at: float = 0.0
+    task: str = ""
 
 
 class Decision(Struct, frozen=True, kw_only=True):

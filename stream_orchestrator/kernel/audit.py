@@ -15,15 +15,14 @@ FORMAT = 1
 MAX_DETAILS = 8 * 1024 * 1024  # of one record, in bytes
 
 
-def record(plan: Plan, run: RunRow, task: str, at: str, *, now: float, transitions: Sequence[Transition]) -> bytes:
+def record(plan: Plan, run: RunRow, at: str, *, now: float, transitions: Sequence[Transition]) -> bytes:
     """One slot's record. `at` is the position (or the timer) that the slot began with: part of the record's id."""
-    task = task.strip(":")
-    told = _bounded([_told(task, transition, now) for transition in transitions])
-    marks = [f"{transition.kind}/{transition.attempt}" for transition in transitions]
+    told = _bounded([_told(transition, now) for transition in transitions])
+    marks = [f"{each.task}/{each.kind}/{each.attempt}" for each in transitions]
     return dumps(
         {
             "format": FORMAT,
-            "event_id": ids.event_id(run.run_id, [plan.slug, task, at, *marks]),
+            "event_id": ids.event_id(run.run_id, [plan.slug, at, *marks]),
             "run_id": run.run_id,
             "pipeline": plan.slug,
             "version": plan.version,
@@ -44,9 +43,9 @@ def _bounded(told: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return told
 
 
-def _told(task: str, transition: Transition, now: float) -> dict[str, Any]:
+def _told(transition: Transition, now: float) -> dict[str, Any]:
     return {
-        "task": task,
+        "task": transition.task.strip(":"),
         "attempt": transition.attempt,
         "kind": transition.kind,
         "at": instant(transition.at or now),

@@ -30,7 +30,7 @@ class Engine(Site):
     def agents(self) -> tuple[Inbox, ...]:
         """One agent per task, and `start` and `result`."""
         return (
-            self._inbox(START, self._runs.on_begin),
+            self._inbox(START, self._steps.on_begin),
             *(self._inbox(task.slug, self._steps.inbox_of(task)) for task in self.plan.tasks),
             self._inbox(RESULT, self._runs.on_last),
         )

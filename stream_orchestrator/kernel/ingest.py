@@ -216,15 +216,18 @@ class Ingest:
         await self._decided(seen, part)
         record, run = seen.record, _row(seen, version.plan)
         outcome = results.rejected(version.plan, run, error, seen.stamp / 1000, **(more or {}))
-        told = (
-            Transition("rejected", run.attempt, {"reason": error["reason"], "message": error["message"][:500]}),
-            Transition("dead_lettered", run.attempt, {"reason": error["reason"]}),
-            Transition("result", run.attempt, {"status": "rejected"}),
+        told = tuple(
+            Transition(kind, run.attempt, details, task="ingest")
+            for kind, details in (
+                ("rejected", {"reason": error["reason"], "message": error["message"][:500]}),
+                ("dead_lettered", {"reason": error["reason"]}),
+                ("result", {"status": "rejected"}),
+            )
         )
         now, at = seen.stamp / 1000, seen.position
         carried = run.headers if _size_of(record.headers) <= MAX_CARRIED else ()
         headers = result_headers(version.plan.slug, run.run_id, "rejected", trace_id=run.trace_id, carried=carried)
-        about = audit.record(version.plan, run, "ingest", at, now=now, transitions=told)
+        about = audit.record(version.plan, run, at, now=now, transitions=told)
         await together(
             part.publish(self.results, partition=None, key=record.key, value=outcome.result.encode(), headers=headers),
             self._letter(seen, part, run, outcome.letter or {}),

@@ -22,6 +22,7 @@ from stream_orchestrator.kernel.limits import MAX_RECORD
 from stream_orchestrator.kernel.ports import Arrived, Part
 from stream_orchestrator.kernel.rows import RunRow, StepRow, Stub
 from stream_orchestrator.kernel.site import Site, live
+from stream_orchestrator.kernel.slot import Slot
 from stream_orchestrator.kernel.telling import Telling
 from stream_orchestrator.kernel.wires import letter_headers, result_headers
 from stream_orchestrator.plan.model import RESULT, START, TaskPlan
@@ -38,8 +39,8 @@ class Lifecycle:
 
     # --- the first task ------------------------------------------------------------------------------------------
 
-    def on_begin(self, event: events.Event, record: Arrived, part: Part) -> Work | None:
-        """A run arrives at its home; or a copy of it does; or somebody cancels it."""
+    def on_begin(self, event: events.Event, record: Arrived, part: Part) -> Work | RunRow | None:
+        """A run arrives at its home; or a copy of it does; or somebody cancels it. A row: this run is to be opened."""
         if isinstance(event, Cancel) and (work := self.cancel(part, event.run_id)) is not None:
             return work
         if not isinstance(event, Begin):
@@ -50,32 +51,25 @@ class Lifecycle:
             case None:
                 run = _run_row(event, record.position)
                 part.set(key, run)
-                return self._open(part, key, run)
+                return run
             case RunRow(at=record.position, state="running") as run:
-                return self._open(part, key, run)
-            case Stub() as stub:
+                return run
+            case Stub() as stub if event.supplied:
                 self.telling.duplicate()
                 return self._answer_again(part, event, stub)
             case _:
+                # A run whose id is its position: only we can bring it twice, and its result is out.
                 self.telling.duplicate()
                 return None
 
-    async def _open(self, part: Part, key: bytes, run: RunRow) -> None:
-        """The run's row first: every agent drops tokens of a run it does not know."""
-        await part.write(key)
-        first = Token(
+    def first(self, run: RunRow) -> Token:
+        """The token that the first tasks get."""
+        return Token(
             run_id=run.run_id,
             source=START,
             report=Report(task=START, kind="value"),
             traceparent=ids.traceparent(run.trace_id, ids.span_of(self.site.plan.slug, run.run_id, "ingest")),
         )
-        roots = [task for task in self.site.plan.tasks if task.upstream == (START,)]
-        started = (Transition("accepted", run.attempt, {"position": run.position}),)
-        await together(
-            *(self.site.send(part, task.slug, first) for task in roots),
-            self.telling.audit(part, run, START, run.at, started),
-        )
-        self.telling.began()
 
     async def _answer_again(self, part: Part, event: Begin, stub: Stub) -> None:
         results_topic = self.site.wires.results
@@ -100,18 +94,40 @@ class Lifecycle:
         if run is None or not isinstance(event, Token) or event.source not in self._leaves():
             self.telling.late(event)
             return None
+        last = self._take_last(part, run, event, size=len(record.value or b""))
+        return None if last is None else self._last(part, run, last, slot=Slot(at=record.position))
+
+    async def arrived(self, part: Part, run: RunRow, token: Token, *, size: int, slot: Slot) -> None:
+        """A leaf has ended in this slot."""
+        last = self._take_last(part, run, token, size=size)
+        if last is not None:
+            await self._last(part, run, last, slot=slot)
+        else:
+            await together(self.telling.audit(part, run, slot.at, slot.told))
+
+    def _take_last(self, part: Part, run: RunRow, token: Token, *, size: int) -> StepRow | None:
+        """The row of the implicit last task with this token in it; None when it has it already."""
         key = ids.step_key(run.run_id, RESULT)
         row: StepRow = part.get(key) or StepRow(run_id=run.run_id, task=RESULT, started_at=part.now())
-        if event.source in row.tokens:
+        if token.source in row.tokens:
             return None
-        size = row.size + len(record.value or b"")
-        row = replace(row, tokens={**row.tokens, event.source: event}, size=size)
+        row = replace(row, tokens={**row.tokens, token.source: token}, size=row.size + size)
         part.set(key, row)
-        if size > MAX_RECORD:
-            return self._early(part, run, _overflow(event.source, 0, "what its last tasks gave"))
-        if len(row.tokens) < len(self._leaves()):
-            return ended_by(part.write(key))
-        return self._finish(part, run, at=record.position, last=row)
+        return row
+
+    def _last(self, part: Part, run: RunRow, row: StepRow, *, slot: Slot) -> Work:
+        if row.size > MAX_RECORD:
+            error = _overflow(next(reversed(row.tokens)), 0, "what its last tasks gave")
+            return self._finish(part, run, slot=slot, last=row, error=error)
+        if len(row.tokens) == len(self._leaves()):
+            return self._finish(part, run, slot=slot, last=row)
+        return self._wait_on(part, run, slot)
+
+    async def _wait_on(self, part: Part, run: RunRow, slot: Slot) -> None:
+        """Other leaves are still to come: what came is kept."""
+        opened = part.write(ids.run_key(run.run_id)) if slot.opening else None
+        kept = part.write(ids.step_key(run.run_id, RESULT))
+        await together(opened, kept, self.telling.audit(part, run, slot.at, slot.told))
 
     def _leaves(self) -> tuple[str, ...]:
         return tuple(task.name for task in self.site.plan.tasks if task.downstream == (RESULT,))
@@ -128,33 +144,39 @@ class Lifecycle:
 
     # --- the end -------------------------------------------------------------------------------------------------
 
-    def _finish(self, part: Part, run: RunRow, *, at: str, last: StepRow, error: dict[str, Any] | None = None) -> Work:
+    def _finish(
+        self, part: Part, run: RunRow, *, slot: Slot, last: StepRow, error: dict[str, Any] | None = None
+    ) -> Work:
         key, around, now = ids.run_key(run.run_id), self.site.around(run), part.now()
         reports = self._reports(part, last)
-        ended = _ended(run, results.build(around, reports, now, error=error), at)
+        ended = _ended(run, results.build(around, reports, now, error=error), slot.at)
         if len(rows.encode(ended)) > MAX_RECORD:
             error = error or results.first_error(run, reports.values()) or _overflow("", 0, "its result")
-            ended = _ended(run, results.build(around, reports, now, error=error, bare=True), at)
+            ended = _ended(run, results.build(around, reports, now, error=error, bare=True), slot.at)
         part.set(key, ended)
-        return self._end(part, key, ended)
+        return self._end(part, key, ended, slot)
 
-    async def _end(self, part: Part, key: bytes, run: RunRow) -> None:
-        """The whole result is in the row before it is published: copies are equal, whoever publishes them."""
+    async def _end(self, part: Part, key: bytes, run: RunRow, slot: Slot) -> None:
+        """The whole result is in the row before it is published: copies are equal, whoever publishes them.
+
+        What the slot has to tell goes first: when the row is there, nothing of this slot is done again.
+        """
+        await together(self.telling.audit(part, run, slot.at, slot.told))
         await part.write(key)
         await self._publish(part, key, run)
 
     async def _publish(self, part: Part, key: bytes, run: RunRow) -> None:
         site = self.site
         headers = result_headers(site.plan.slug, run.run_id, run.status, trace_id=run.trace_id, carried=run.headers)
-        told = [Transition("result", run.attempt, {"status": run.status})]
+        told = [Transition("result", run.attempt, {"status": run.status}, task=RESULT)]
         if run.letter is not None:
-            told.append(Transition("dead_lettered", run.attempt, {"reason": run.letter["dlq-reason"]}))
+            told.append(Transition("dead_lettered", run.attempt, {"reason": run.letter["dlq-reason"]}, task=RESULT))
         published, *_ = await together(
             part.publish(
                 site.wires.results, partition=None, key=_bytes(run.key), value=run.result.encode(), headers=headers
             ),
             self._letter(part, run),
-            self.telling.audit(part, run, RESULT, run.at, told),
+            self.telling.audit(part, run, run.at, told),
         )
         site.forget(run.run_id)
         self.telling.run_ended(run, part.now())
@@ -195,14 +217,14 @@ class Lifecycle:
             return None
         return self._early(part, run, results.ended("cancelled", "Cancelled", "the run was cancelled"))
 
-    async def overflow(self, part: Part, run: RunRow, task: TaskPlan, row: StepRow) -> None:
+    async def overflow(self, part: Part, run: RunRow, task: TaskPlan, *, row: StepRow, slot: Slot) -> None:
         """A step's row or record would be larger than a topic takes: the run ends, and the inbox goes on."""
         what = f"what `{task.name}` gives on, with what it was given,"
-        await self._early(part, run, _overflow(task.name, row.attempts, what))
+        await self._early(part, run, _overflow(task.name, row.attempts, what), slot)
 
-    def _early(self, part: Part, run: RunRow, error: dict[str, Any]) -> Work:
+    def _early(self, part: Part, run: RunRow, error: dict[str, Any], slot: Slot | None = None) -> Work:
         last = part.get(ids.step_key(run.run_id, RESULT)) or StepRow(run_id=run.run_id, task=RESULT)
-        return self._finish(part, run, at="", last=last, error=error)
+        return self._finish(part, run, slot=slot or Slot(at=""), last=last, error=error)
 
 
 def _overflow(task: str, attempts: int, what: str) -> dict[str, Any]:

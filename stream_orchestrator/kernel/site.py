@@ -30,7 +30,10 @@ Fetch = Callable[[str, int, int], Awaitable[bytes | None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """One version as its agents see it. `fetch` re-reads a result record by its position, for copies of ended runs."""
+    """One version as its agents see it. `fetch` re-reads a result record by its position, for copies of ended runs.
+
+    `passing`: a token with only one way to go is taken by the next task within the same slot, and does not travel.
+    """
 
     plan: Plan
     wires: Wires
@@ -42,6 +45,7 @@ class Site:
     env: Mapping[str, str] = field(default_factory=dict)
     stub_seconds: float = STUB_SECONDS
     horizon_seconds: float = HORIZON_SECONDS
+    passing: bool = True
     _inputs: OrderedDict[str, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=OrderedDict)
 
     def around(self, run: RunRow) -> Surroundings:

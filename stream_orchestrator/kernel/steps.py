@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from stream_orchestrator.kernel import events, ids
-from stream_orchestrator.kernel.apply import Decision
+from stream_orchestrator.kernel.apply import Decision, Transition
 from stream_orchestrator.kernel.events import Reply, Token
 from stream_orchestrator.kernel.inbox import Handle, Work, ended_by, together
 from stream_orchestrator.kernel.lifecycle import Lifecycle
@@ -21,9 +21,10 @@ from stream_orchestrator.kernel.limits import MAX_RECORD
 from stream_orchestrator.kernel.ports import Arrived, Part
 from stream_orchestrator.kernel.rows import RunRow, StepRow, hollow
 from stream_orchestrator.kernel.site import Site, live
+from stream_orchestrator.kernel.slot import Passed, Slot
 from stream_orchestrator.kernel.telling import Telling
 from stream_orchestrator.kernel.wires import CallRecord, call_record
-from stream_orchestrator.plan.model import TaskPlan
+from stream_orchestrator.plan.model import RESULT, START, TaskPlan
 
 
 class Parcel(Struct, frozen=True):
@@ -45,6 +46,11 @@ class Steps:
     runs: Lifecycle
     telling: Telling
 
+    def on_begin(self, event: events.Event, record: Arrived, part: Part) -> Work | None:
+        """A run arrives at its home, or a copy of it, or somebody who cancels it."""
+        begun = self.runs.on_begin(event, record, part)
+        return self._open(part, begun, record.position) if isinstance(begun, RunRow) else begun
+
     def inbox_of(self, task: TaskPlan) -> Handle:
         """What a task's inbox does with an event."""
         return lambda event, record, part: self.receive(task, event, record, part)
@@ -56,7 +62,8 @@ class Steps:
         if run is None or decision is None or decision.duplicate:
             self.telling.late(event)
             return None
-        return self._carry(part, task, ids.step_key(run.run_id, task.slug), decision)
+        key = ids.step_key(run.run_id, task.slug)
+        return self._carry(part, task, key, decision=decision, slot=Slot(at=record.position))
 
     def _decide(
         self, task: TaskPlan, run: RunRow, event: events.Event, *, record: Arrived, part: Part
@@ -79,7 +86,10 @@ class Steps:
             return ended_by(part.delete(key))
         task = self.site.plan.task(row.task)
         decision = self.site.stepper(task, run, part).on_due(row)
-        return None if decision.duplicate else self._carry(part, task, key, decision)
+        if decision.duplicate:
+            return None
+        slot = Slot(at=f"due/{task.slug}/{row.attempts}")
+        return self._carry(part, task, key, decision=decision, slot=slot)
 
     def resume(self, part: Part, key: bytes, row: StepRow) -> Work | None:
         """What a timer began before a crash: no record will come again for it."""
@@ -87,44 +97,98 @@ class Steps:
         if run is None or row.at or row.state not in {"calling", "done"}:
             return None
         task = self.site.plan.task(row.task)
-        return self._carry(part, task, key, self.site.stepper(task, run, part).emit(row))
+        decision = self.site.stepper(task, run, part).emit(row)
+        return self._carry(part, task, key, decision=decision, slot=Slot(at="again"))
 
     # --- effects -------------------------------------------------------------------------------------------------
 
-    def _carry(self, part: Part, task: TaskPlan, key: bytes, decision: Decision) -> Work:
+    def _carry(self, part: Part, task: TaskPlan, key: bytes, *, decision: Decision, slot: Slot) -> Work:
         self._settle(part, key, decision)
-        return self._effects(part, task, key, decision)
+        return self._go_on(part, task, key, decision=decision, slot=slot)
 
     def _settle(self, part: Part, key: bytes, decision: Decision) -> None:
         part.set(key, decision.row)
         if decision.abort:
             self._abort(part, decision.row)
 
-    async def _effects(self, part: Part, task: TaskPlan, key: bytes, decision: Decision) -> None:
-        told = list(decision.transitions)
+    async def _open(self, part: Part, run: RunRow, at: str) -> None:
+        """A run begins: its one first task takes the token here, several find it in their inboxes."""
+        slot = Slot(at=at, opening=True)
+        slot.tell(START, [Transition("accepted", run.attempt, {"position": run.position})], now=part.now())
+        first = self.runs.first(run)
+        roots = [task for task in self.site.plan.tasks if task.upstream == (START,)]
+        self.telling.began()
+        if len(roots) == 1 and self.site.passing:
+            (task,) = roots
+            key = ids.step_key(run.run_id, task.slug)
+            decision = self.site.stepper(task, run, part).on_token(part.get(key), first, at)
+            await self._carry(part, task, key, decision=decision, slot=slot)
+            return
+        await part.write(ids.run_key(run.run_id))
+        await together(
+            *(self.site.send(part, task.slug, first) for task in roots), self.telling.audit(part, run, at, slot.told)
+        )
+
+    async def _go_on(self, part: Part, task: TaskPlan, key: bytes, *, decision: Decision, slot: Slot) -> None:
+        """From task to task while a token can be taken here; then everything that others wait for goes out."""
+        while True:
+            run, done = await self._scripted(part, task, key, decision=decision, slot=slot)
+            if run is None:
+                return  # the run ended while the script ran: nobody waits for it
+            decision, parcel = done, self._parcel(part, task, run, done)
+            if parcel.weight(decision.row) > MAX_RECORD:
+                await self.runs.overflow(part, run, task, row=decision.row, slot=slot)
+                return
+            if parcel.token is None or not (self.site.passing and slot.may_pass(decision)):
+                await self._send(part, run, task, key, decision=decision, parcel=parcel, slot=slot)
+                break
+            slot.passed.append(Passed(task, key, decision))
+            (name,), (token, *_) = task.downstream, decision.tokens
+            if name == RESULT:
+                await self.runs.arrived(part, run, token, size=len(parcel.token), slot=slot)
+                break
+            task = self.site.plan.task(name)
+            key = ids.step_key(run.run_id, task.slug)
+            stepper = self.site.stepper(task, run, part)
+            decision = stepper.on_token(part.get(key), token, slot.at, size=len(parcel.token))
+            self._settle(part, key, decision)
+            if decision.duplicate:
+                self.telling.late(token)
+        for each in slot.passed:
+            await self._ended(part, run, each.task, each.key, each.decision)
+
+    async def _scripted(
+        self, part: Part, task: TaskPlan, key: bytes, *, decision: Decision, slot: Slot
+    ) -> tuple[RunRow | None, Decision]:
+        """Run what the decision wants to have run, until it wants something else; and the run, if it still goes on."""
+        slot.tell(task.name, decision.transitions, now=part.now())
         while decision.script is not None:
             done = await self.site.scripts.run(decision.script)
-            told.extend(self.telling.heard(task, decision.script, done))
+            slot.seconds += done.seconds
+            slot.tell(task.name, self.telling.heard(task, decision.script, done), now=part.now())
             run, row = live(part, decision.row.run_id), part.get(key)
             if run is None or row is None:
-                return  # the run ended while the script ran: nobody waits for it
+                return None, decision
             decision = self.site.stepper(task, run, part).on_script(row, done)
-            told.extend(decision.transitions)
+            slot.tell(task.name, decision.transitions, now=part.now())
             self._settle(part, key, decision)
-        run = live(part, decision.row.run_id)
-        if run is None:
+        return live(part, decision.row.run_id), decision
+
+    async def _send(
+        self, part: Part, run: RunRow, task: TaskPlan, key: bytes, *, decision: Decision, parcel: Parcel, slot: Slot
+    ) -> None:
+        """Rows that nobody may be told of before they are durable, then all the rest in one wait."""
+        opened = part.write(ids.run_key(run.run_id)) if slot.opening or decision.abort else None
+        # What passed here is durable in no token: a call that it led to may not be seen before the row that keeps it.
+        first = decision.first or bool(slot.passed and parcel.call)
+        await together(part.write(key) if first else None, opened)
+        if live(part, run.run_id) is None:
             return
-        parcel = self._parcel(part, task, run, decision)
-        if parcel.weight(decision.row) > MAX_RECORD:
-            await self.runs.overflow(part, run, task, decision.row)
-            return
-        if decision.first:
-            await together(part.write(key), part.write(ids.run_key(run.run_id)) if decision.abort else None)
         await together(
             *(self.site.send(part, self.site.slug(name), token, parcel.token) for name, token in decision.edges(task)),
             _ask(part, parcel.call),
-            part.write(key) if decision.durable and not decision.first else None,
-            self.telling.audit(part, run, task.name, decision.row.at, told),
+            part.write(key) if decision.durable and not first and not decision.duplicate else None,
+            self.telling.audit(part, run, slot.at, slot.told),
         )
         if decision.row.state == "done":
             await self._ended(part, run, task, key, decision)

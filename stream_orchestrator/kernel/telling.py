@@ -29,13 +29,11 @@ class Telling:
 
     site: Site
 
-    def audit(
-        self, part: Part, run: RunRow, task: str, at: str, transitions: Sequence[Transition]
-    ) -> Future[Any] | None:
+    def audit(self, part: Part, run: RunRow, at: str, transitions: Sequence[Transition]) -> Future[Any] | None:
         """One slot's audit record, or None when nothing happened."""
         if not transitions:
             return None
-        value = audit.record(self.site.plan, run, task, at, now=part.now(), transitions=transitions)
+        value = audit.record(self.site.plan, run, at, now=part.now(), transitions=transitions)
         return part.publish(self.site.wires.audit, partition=None, key=run.run_id.encode(), value=value)
 
     def heard(self, task: TaskPlan, script: RunScript, done: ScriptDone) -> list[Transition]:

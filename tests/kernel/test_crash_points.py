@@ -57,26 +57,31 @@ def skipping() -> Plan:
 PLANS = [chain, diamond, wide, troubled, aborted, skipping, shared]
 
 
+PASSING = pytest.mark.parametrize("passing", [True, False], ids=["tokens passed", "tokens sent"])
+
+
+@PASSING
 @pytest.mark.parametrize("make", PLANS, ids=lambda make: make.__name__)
-async def test_a_run_ends_once_with_one_result_wherever_the_process_dies(make: Any) -> None:
-    effects = await whole(make()).play()
+async def test_a_run_ends_once_with_one_result_wherever_the_process_dies(make: Any, passing: bool) -> None:
+    effects = await whole(make(), passing).play()
     for crash_at in range(1, effects + 1):
-        theatre = whole(make())
+        theatre = whole(make(), passing)
         await theatre.play(crash_at=lambda n, at=crash_at: n == at)
         assert_sound(theatre, f"crash before effect {crash_at} of {effects}")
 
 
+@PASSING
 @pytest.mark.parametrize("make", PLANS, ids=lambda make: make.__name__)
-async def test_a_run_ends_once_whatever_two_places_the_process_dies_in(make: Any) -> None:
-    effects = await whole(make()).play()
+async def test_a_run_ends_once_whatever_two_places_the_process_dies_in(make: Any, passing: bool) -> None:
+    effects = await whole(make(), passing).play()
     for first, second in itertools.combinations(range(1, effects + 6), 2):
-        theatre = whole(make())
+        theatre = whole(make(), passing)
         await theatre.play(crash_at=lambda n, at=(first, second): n in at)
         assert_sound(theatre, f"crashes before effects {first} and {second}")
 
 
-def whole(made: Plan) -> Theatre:
-    theatre = Theatre(made)
+def whole(made: Plan, passing: bool) -> Theatre:
+    theatre = Theatre(made, passing=passing)
     theatre.begin("run-1")
     return theatre
 
@@ -87,6 +92,7 @@ def assert_sound(theatre: Theatre, where: str) -> None:
     assert not expired(theatre), f"{where}: the run stood still until its deadline"
     assert len({record.value for record in records}) == 1, f"{where}: copies differ"
     assert max(theatre.models.made.values(), default=1) == 1, f"{where}: a call was made twice"
+    assert theatre.models.steadfast, f"{where}: one call id was asked two things"
     assert len(theatre.part.rows) == 1, f"{where}: rows are left: {list(theatre.part.rows)}"
     result = theatre.results()[0]
     outputs = result["outputs"]

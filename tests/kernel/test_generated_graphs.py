@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -43,10 +44,10 @@ def graphs(draw: st.DrawFn, most: int = 30) -> Plan:
     return plan(*made)
 
 
-@given(made=graphs(), crashes=st.sets(st.integers(1, 150), max_size=5))
-@settings(max_examples=150, deadline=None)
-def test_every_run_of_any_graph_ends_once_and_leaves_a_stub(made: Plan, crashes: set[int]) -> None:
-    theatre = asyncio.run(played(made, crashes))
+@given(made=graphs(), crashes=st.sets(st.integers(1, 150), max_size=5), passing=st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_every_run_of_any_graph_ends_once_and_leaves_a_stub(made: Plan, crashes: set[int], passing: bool) -> None:
+    theatre = asyncio.run(played(made, crashes, passing))
     records = theatre.world.topics["made.results"]
     assert {record.key for record in records} == {None}
     by_run: dict[str, set[bytes]] = {}
@@ -56,6 +57,7 @@ def test_every_run_of_any_graph_ends_once_and_leaves_a_stub(made: Plan, crashes:
     assert not expired(theatre)
     assert all(len(copies) == 1 for copies in by_run.values())
     assert max(theatre.models.made.values(), default=1) == 1
+    assert theatre.models.steadfast
     assert len(theatre.part.rows) == 2
     assert all(row.status in {"succeeded", "degraded", "failed"} for row in theatre.part.rows.values())
 
@@ -74,10 +76,20 @@ def test_once_their_stubs_expire_the_table_is_empty(made: Plan) -> None:
     assert theatre.part.durable == {}
 
 
+@given(made=graphs(most=12))
+@settings(max_examples=150, deadline=None)
+def test_tokens_that_are_passed_and_tokens_that_are_sent_give_the_same(made: Plan) -> None:
+    passed, sent = asyncio.run(played(made, set(), True)), asyncio.run(played(made, set(), False))
+    assert _told(passed) == _told(sent)
+    if _settled(passed)["status"] != "failed":  # how far other branches came when one aborts is a matter of time
+        assert _settled(passed) == _settled(sent)
+        assert sorted(_transitions(passed)) == sorted(_transitions(sent))
+
+
 @given(made=graphs(most=12), crash_at=st.integers(1, 60))
 @settings(max_examples=100, deadline=None)
 def test_a_crash_changes_no_status_and_no_deterministic_output(made: Plan, crash_at: int) -> None:
-    calm, shaken = asyncio.run(played(made, set())), asyncio.run(played(made, {crash_at}))
+    calm, shaken = asyncio.run(played(made, set(), False)), asyncio.run(played(made, {crash_at}, True))
     for theatre in (calm, shaken):
         assert theatre.results()[0]["pipeline"] == "made"
     first, second = _settled(calm), _settled(shaken)
@@ -91,8 +103,21 @@ def _settled(theatre: Theatre) -> dict[str, Any]:
     return {"status": result["status"], "outputs": sorted(result["outputs"]), "degraded": degraded}
 
 
-async def played(made: Plan, crashes: set[int]) -> Theatre:
-    theatre = Theatre(made)
+def _told(theatre: Theatre) -> list[tuple[str, str]]:
+    return sorted((each["run_id"], each["status"]) for each in theatre.results())
+
+
+def _transitions(theatre: Theatre) -> list[tuple[str, str, str, int]]:
+    records = [orjson.loads(record.value) for record in theatre.world.topics["audit"]]
+    return [
+        (record["run_id"], each["task"], each["kind"], each["attempt"])
+        for record in records
+        for each in record["transitions"]
+    ]
+
+
+async def played(made: Plan, crashes: set[int], passing: bool) -> Theatre:
+    theatre = Theatre(made, passing=passing)
     theatre.begin("run-1")
     theatre.begin("run-2")
     theatre.begin("run-1")  # a copy

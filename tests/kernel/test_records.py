@@ -408,6 +408,6 @@ async def test_the_audit_tells_when_a_step_began_not_when_its_record_was_written
         at="in/0/0",
     )
     told = [Transition("started", 1, at=1_700_000_000.0), Transition("finished", 1)]
-    value = audit.record(plan(task("a")), run, "a", "t/0/0", now=1_700_000_009.0, transitions=told)
+    value = audit.record(plan(task("a")), run, "t/0/0", now=1_700_000_009.0, transitions=told)
     instants = [each["at"] for each in orjson.loads(value)["transitions"]]
     assert instants == ["2023-11-14T22:13:20.000Z", "2023-11-14T22:13:29.000Z"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_crash_points import PLANS, assert_sound, expired
+from test_crash_points import PASSING, PLANS, assert_sound, expired
 from test_generated_graphs import graphs
 from worlds import StormyWorld, Theatre
 
@@ -20,10 +20,12 @@ pytestmark = pytest.mark.timeout(600)  # many plays: minutes on a machine that i
 CRASHES = st.frozensets(st.integers(1, 150), max_size=6)
 
 
-@given(made=graphs(most=10), seed=st.integers(0, 2**32), crashes=CRASHES)
-@settings(max_examples=150, deadline=None)
-def test_every_run_ends_once_however_its_effects_land(made: Plan, seed: int, crashes: frozenset[int]) -> None:
-    theatre = asyncio.run(stormy(made, seed, crashes))
+@given(made=graphs(most=10), seed=st.integers(0, 2**32), crashes=CRASHES, passing=st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_every_run_ends_once_however_its_effects_land(
+    made: Plan, seed: int, crashes: frozenset[int], passing: bool
+) -> None:
+    theatre = asyncio.run(stormy(made, seed, crashes, passing))
     by_run: dict[str, set[bytes]] = {}
     for record, result in zip(theatre.world.topics["made.results"], theatre.results(), strict=True):
         by_run.setdefault(result["run_id"], set()).add(record.value)
@@ -31,14 +33,17 @@ def test_every_run_ends_once_however_its_effects_land(made: Plan, seed: int, cra
     assert not expired(theatre)
     assert all(len(copies) == 1 for copies in by_run.values())
     assert max(theatre.models.made.values(), default=1) == 1
+    assert theatre.models.steadfast
     assert len(theatre.part.rows) == 2, [*theatre.part.rows.values()]
     assert len(theatre.part.durable) == 2
 
 
-@given(made=graphs(most=10), seed=st.integers(0, 2**32), crashes=CRASHES)
-@settings(max_examples=100, deadline=None)
-def test_every_task_saw_the_outputs_that_the_result_tells(made: Plan, seed: int, crashes: frozenset[int]) -> None:
-    theatre = asyncio.run(stormy(made, seed, crashes))
+@given(made=graphs(most=10), seed=st.integers(0, 2**32), crashes=CRASHES, passing=st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_every_task_saw_the_outputs_that_the_result_tells(
+    made: Plan, seed: int, crashes: frozenset[int], passing: bool
+) -> None:
+    theatre = asyncio.run(stormy(made, seed, crashes, passing))
     for result in theatre.results():
         outputs = result["outputs"]
         for name, output in outputs.items():
@@ -66,26 +71,27 @@ class RowsLast(StormyWorld):
         return (others or moves)[0]
 
 
+@PASSING
 @pytest.mark.parametrize("order", [RowsFirst, RowsLast])
 @pytest.mark.parametrize("make", PLANS, ids=lambda make: make.__name__)
 async def test_a_run_ends_once_wherever_the_process_dies_whichever_lands_first(
-    make: Any, order: type[StormyWorld]
+    make: Any, order: type[StormyWorld], passing: bool
 ) -> None:
-    calm = await one_run(make(), order(0))
+    calm = await one_run(make(), order(0), passing)
     for crash_at in range(1, calm.world.moves + 1):  # type: ignore[attr-defined]
-        theatre = await one_run(make(), order(0, frozenset({crash_at}), 0))
+        theatre = await one_run(make(), order(0, frozenset({crash_at}), 0), passing)
         assert_sound(theatre, f"crash before move {crash_at}")
 
 
-async def one_run(made: Plan, world: StormyWorld) -> Theatre:
-    theatre = Theatre(made, world=world)
+async def one_run(made: Plan, world: StormyWorld, passing: bool) -> Theatre:
+    theatre = Theatre(made, world=world, passing=passing)
     theatre.begin("run-1")
     await theatre.play()
     return theatre
 
 
-async def stormy(made: Plan, seed: int, crashes: frozenset[int]) -> Theatre:
-    theatre = Theatre(made, world=StormyWorld(seed, crashes))
+async def stormy(made: Plan, seed: int, crashes: frozenset[int], passing: bool) -> Theatre:
+    theatre = Theatre(made, world=StormyWorld(seed, crashes), passing=passing)
     theatre.begin("run-1")
     theatre.begin("run-2")
     theatre.begin("run-1")  # a copy

@@ -62,7 +62,8 @@ class FakeKind:
         does = attempt.variant.options["does"]
         match does:
             case "call" | "bad_call":
-                message = {"role": "user", "content": does}
+                outputs = {source: token.report.output for source, token in attempt.row.tokens.items()}
+                message = {"role": "user", "content": f"{does} about {orjson.dumps(outputs).decode()}"}
                 return Ask(CallRequest(model="m", messages=(message,), deadline=attempt.deadline))
             case "value":
                 return Value(attempt.task.name)
@@ -112,18 +113,21 @@ class FakeScripts:
 
 @dataclass
 class FakeModels:
-    """Answers calls once per id, durably, and replies as often as it is asked."""
+    """Answers calls once per id, durably, and replies as often as it is asked; `asked` is what each id was asked."""
 
     topic: str
     answers: dict[str, str] = field(default_factory=dict)
     made: Counter[str] = field(default_factory=Counter)
+    asked: dict[str, set[str]] = field(default_factory=dict)
 
     def receive(self, record: Any, part: Any) -> Any:
         call = decode_call(record.value)
         if call.call_id not in self.answers:
             self.made[call.call_id] += 1
             self.answers[call.call_id] = f"answer {len(self.answers)}"
-        bad = call.request.messages[0]["content"] == "bad_call"
+        content = call.request.messages[0]["content"]
+        self.asked.setdefault(call.call_id, set()).add(content)
+        bad = content.startswith("bad_call")
         answer = (
             Answer(error_type="ServerError", message="500", retryable=True)
             if bad
@@ -135,6 +139,11 @@ class FakeModels:
             await part.publish(call.reply_topic, partition=0, key=None, value=events.encode(reply))
 
         return send()
+
+    @property
+    def steadfast(self) -> bool:
+        """Whether no id was ever asked two different things: the second would be given the answer to the first."""
+        return all(len(contents) == 1 for contents in self.asked.values())
 
 
 class Theatre:

@@ -1,0 +1,49 @@
+"""A slot: what one record, or one timer, has set in motion, until all of it is acknowledged.
+
+A token that has only one way to go need not travel: the next task takes it within the slot (docs/decisions/0006). What
+a slot has done so far is then durable nowhere, so a crash does all of it again, and nothing of it may be seen outside
+before it is durable: the rows that hold it go first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from stream_orchestrator.kernel.apply import Decision, Transition
+from stream_orchestrator.plan.model import TaskPlan
+
+REPEATABLE_SECONDS = 1.0  # of scripts: about what a crash may repeat because tokens did not travel
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A step that ended within the slot, and whose token was taken there."""
+
+    task: TaskPlan
+    key: bytes
+    decision: Decision
+
+
+@dataclass(slots=True, kw_only=True)
+class Slot:
+    """Where a slot stands. `at`: the position (or the timer) it began with, under which every row of it is found again.
+
+    `opening`: the run's row is not durable yet. `seconds`: what its scripts have taken.
+    """
+
+    at: str
+    opening: bool = False
+    told: list[Transition] = field(default_factory=list)
+    passed: list[Passed] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def tell(self, task: str, transitions: Iterable[Transition], *, now: float) -> None:
+        """What has happened; its audit record is written when the slot ends."""
+        self.told.extend(replace(each, task=task, at=each.at or now) for each in transitions)
+
+    def may_pass(self, decision: Decision) -> bool:
+        """Whether the next task may take the one token here: nothing has to be durable before anybody sees it."""
+        return bool(decision.tokens) and not decision.first and self.seconds < REPEATABLE_SECONDS
