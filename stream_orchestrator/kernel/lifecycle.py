@@ -91,7 +91,7 @@ class Lifecycle:
         if isinstance(run, RunRow) and run.state == "ended" and run.at == record.position:
             return self._publish(part, run_key, run)
         run = live(part, event.run_id)
-        if run is None or not isinstance(event, Token) or event.source not in self._leaves():
+        if run is None or not isinstance(event, Token) or event.source not in self.site.leaves:
             self.telling.late(event)
             return None
         last = self._take_last(part, run, event, size=len(record.value or b""))
@@ -119,7 +119,7 @@ class Lifecycle:
         if row.size > MAX_RECORD:
             error = _overflow(next(reversed(row.tokens)), 0, "what its last tasks gave")
             return self._finish(part, run, slot=slot, last=row, error=error)
-        if len(row.tokens) == len(self._leaves()):
+        if len(row.tokens) == len(self.site.leaves):
             return self._finish(part, run, slot=slot, last=row)
         return self._wait_on(part, run, slot)
 
@@ -128,9 +128,6 @@ class Lifecycle:
         opened = part.write(ids.run_key(run.run_id)) if slot.opening else None
         kept = part.write(ids.step_key(run.run_id, RESULT))
         await together(opened, kept, self.telling.audit(part, run, slot.at, slot.told))
-
-    def _leaves(self) -> tuple[str, ...]:
-        return tuple(task.name for task in self.site.plan.tasks if task.downstream == (RESULT,))
 
     def _reports(self, part: Part, last: StepRow) -> dict[str, Report]:
         """Every task's report: from the tokens and their trails, and from the rows of this partition."""

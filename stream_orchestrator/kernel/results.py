@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -51,8 +52,13 @@ class Outcome:
 def instant(seconds: float) -> str:
     """An instant as RFC 3339 in UTC, to the millisecond."""
     seconds = min(max(seconds, 0.0), LAST_INSTANT)  # a record's timestamp is whatever its producer says
-    text = datetime.fromtimestamp(seconds, tz=UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
+    return _instant(round(seconds * 1e6) // 1000)
+
+
+@lru_cache(maxsize=4096)  # under load many things happen in one millisecond
+def _instant(milliseconds: int) -> str:
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{datetime.fromtimestamp(seconds, tz=UTC):%Y-%m-%dT%H:%M:%S}.{rest:03}Z"
 
 
 def dumps(value: Any) -> bytes:

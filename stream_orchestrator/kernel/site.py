@@ -46,7 +46,12 @@ class Site:
     stub_seconds: float = STUB_SECONDS
     horizon_seconds: float = HORIZON_SECONDS
     passing: bool = True
+    leaves: frozenset[str] = frozenset()
     _inputs: OrderedDict[str, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=OrderedDict)
+
+    def __post_init__(self) -> None:
+        last = frozenset(task.name for task in self.plan.tasks if task.downstream == (RESULT,))
+        object.__setattr__(self, "leaves", last)
 
     def around(self, run: RunRow) -> Surroundings:
         """What the steps of a run see beside their own rows."""

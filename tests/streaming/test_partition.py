@@ -12,10 +12,10 @@ from aiokafka.errors import MessageSizeTooLargeError
 from stream_orchestrator.errors import HouseError, RunError
 from stream_orchestrator.streaming.core.changelog import Inheritance
 from stream_orchestrator.streaming.core.fence import Fence
-from stream_orchestrator.streaming.core.model import PartitionLost
+from stream_orchestrator.streaming.core.model import PartitionLost, Published
 from stream_orchestrator.streaming.core.outlet import Outlet
 from stream_orchestrator.streaming.core.partition import Partition, State
-from stream_orchestrator.streaming.core.producer import Producer
+from stream_orchestrator.streaming.core.producer import Producer, Told
 from stream_orchestrator.streaming.core.room import Room
 from stream_orchestrator.streaming.core.table import Table
 from stream_orchestrator.streaming.settings import StreamSettings
@@ -45,8 +45,10 @@ class PatientProducer:
         self.at_once = True  # else every record has to wait for room, as when the broker is away
         self._futures: list[asyncio.Future[Any]] = []
 
-    def append_now(self, topic: str, *, value: bytes | None, **_: Any) -> asyncio.Future[Any] | None:
-        return self._take(topic, value) if self.at_once else None
+    def append_now(self, topic: str, *, value: bytes | None, told: Told, **_: Any) -> bool:
+        if self.at_once:
+            self._take(topic, value).add_done_callback(lambda done: tell(told, done))
+        return self.at_once
 
     async def append(
         self,
@@ -76,6 +78,11 @@ class PatientProducer:
         for future in self._futures:
             if not future.done():
                 future.set_exception(fault)
+
+
+def tell(told: Told, done: asyncio.Future[Any]) -> None:
+    fault = done.exception()
+    told(None if fault else Published(done.result().partition, done.result().offset), fault)
 
 
 class World:

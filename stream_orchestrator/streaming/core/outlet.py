@@ -109,14 +109,17 @@ class Outlet:
 
     def _hand_over(self, letter: Letter) -> bool:
         """Into the producer at once, if nothing has to be waited for."""
-        future = self._producer.append_now(
-            letter.topic, partition=letter.partition, key=letter.key, value=letter.value, headers=letter.headers
+        taken = self._producer.append_now(
+            letter.topic,
+            partition=letter.partition,
+            key=letter.key,
+            value=letter.value,
+            headers=letter.headers,
+            told=partial(self._told, letter),
         )
-        if future is None:
-            return False
-        self._in_air.add()
-        future.add_done_callback(partial(self._sent, letter))
-        return True
+        if taken:
+            self._in_air.add()
+        return taken
 
     async def _send(self, letter: Letter) -> None:
         part = letter.part
@@ -138,13 +141,18 @@ class Outlet:
             future.add_done_callback(partial(self._sent, letter))
 
     def _sent(self, letter: Letter, sent: asyncio.Future[object]) -> None:
-        self._in_air.take()
         if sent.cancelled():
-            return
-        fault = sent.exception()
-        if fault is None:
+            self._in_air.take()
+        elif (fault := sent.exception()) is not None:
+            self._told(letter, None, fault)
+        else:
             where = sent.result()
-            self._settle(letter, Published(where.partition, where.offset))  # type: ignore[attr-defined]
+            self._told(letter, Published(where.partition, where.offset), None)  # type: ignore[attr-defined]
+
+    def _told(self, letter: Letter, published: Published | None, fault: BaseException | None) -> None:
+        self._in_air.take()
+        if fault is None:
+            self._settle(letter, published)
         elif not letter.part.owned:
             self._settle(letter, None)
         else:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionError
+from aiokafka.producer.message_accumulator import MessageAccumulator, MessageBatch
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from stream_orchestrator.errors import HouseError
 from stream_orchestrator.streaming.client import send_empty
-from stream_orchestrator.streaming.core.model import APPLY_HINT
+from stream_orchestrator.streaming.core.model import APPLY_HINT, Published
 from stream_orchestrator.streaming.faults import translate, translated
 from stream_orchestrator.streaming.settings import StreamSettings
 
+Told = Callable[[Published | None, BaseException | None], None]
 FOREVER = 10 * 365 * 86400.0  # seconds; a batch waits for the broker to come back, however long that takes
 
 
@@ -27,6 +31,7 @@ class Producer:
     def __init__(self, settings: StreamSettings) -> None:
         self._settings = settings
         self._client: AIOKafkaProducer | None = None
+        self._lines: dict[MessageBatch, list[tuple[int, Told]]] = {}  # who is waiting for each batch, by record
 
     async def start(self) -> None:
         """Connect."""
@@ -54,31 +59,53 @@ class Producer:
         key: bytes | None,
         value: bytes | None,
         headers: Sequence[tuple[str, bytes]],
-    ) -> asyncio.Future[object] | None:
-        """Put one record in line without waiting; None when something has to be waited for, or is wrong: `append` then.
+        told: Told,
+    ) -> bool:
+        """Put one record in line without waiting; `told` is called when its batch is acknowledged.
 
-        It is what `AIOKafkaProducer.send` does when the topic is known and its batch has room. Asked for each record,
-        looking up what is known and a coroutine for it cost more than everything else on a record's way out.
+        False: something has to be waited for, or is wrong; `append` does that. It is what `AIOKafkaProducer.send` does
+        when the topic is known and its batch has room, without what cost more than the record itself: a coroutine, a
+        copy of what is known of the topic, a future and its callback.
         """
         client = self._client
         if client is None or (key is None and value is None) or topic not in client.client._topics:
-            return None  # a topic that is not followed would lose its leader at the next look at the cluster
-        told = list(headers)
-        partitions = client._metadata.partitions_for_topic(topic)
+            return False  # a topic that is not followed would lose its leader at the next look at the cluster
+        partitions = client._metadata._partitions.get(topic)
         if not partitions or (partition is not None and partition not in partitions):
-            return None
-        try:
-            client._serialize(key, value, told)  # refuses what is too large
-        except KafkaError:
-            return None
-        partition = client._partition(topic, partition, key, value, key, value)
-        accumulator, tp = client._message_accumulator, TopicPartition(topic, partition)
+            return False
+        headers = list(headers)
+        if DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, headers) > client._max_request_size:
+            return False
+        if partition is None:
+            partition = client._partition(topic, None, key, value, key, value)
+        batch = self._open_batch(client._message_accumulator, TopicPartition(topic, partition))
+        if batch is None:
+            return False
+        placed = batch._builder.append(timestamp=None, key=key, value=value, headers=headers)
+        if placed is None:
+            return False
+        self._lines[batch].append((placed.offset, told))
+        return True
+
+    def _open_batch(self, accumulator: MessageAccumulator, tp: TopicPartition) -> MessageBatch | None:
+        """The batch that takes the next record; None when the client takes none. `_lines` knows it from here on."""
         if accumulator._closed or accumulator._exception is not None:
             return None
         waiting = accumulator._batches.get(tp)
         batch = waiting[-1] if waiting else accumulator._append_batch(accumulator.create_builder(), tp)
-        future: asyncio.Future[object] | None = batch.append(key, value, None, headers=told)
-        return future
+        if batch not in self._lines:
+            self._lines[batch] = []
+            batch.future.add_done_callback(partial(self._acknowledged, batch))
+        return batch
+
+    def _acknowledged(self, batch: MessageBatch, done: asyncio.Future[object]) -> None:
+        line = self._lines.pop(batch)
+        if done.cancelled():
+            return
+        fault = done.exception()
+        first = None if fault is not None else done.result()
+        for offset, told in line:
+            told(None if first is None else Published(first.partition, first.offset + offset), fault)  # type: ignore[attr-defined]
 
     async def append(
         self,
