@@ -20,6 +20,7 @@ from bench.harness import passing
 from stream_orchestrator.observe.watch import Eyes
 from stream_orchestrator.plan.loading import load_plan
 from stream_orchestrator.plan.model import Plan
+from stream_orchestrator.streaming import heap
 from stream_orchestrator.streaming.core.model import AppSpec
 from stream_orchestrator.streaming.deployments import Deployment
 from stream_orchestrator.streaming.settings import StreamSettings
@@ -62,6 +63,7 @@ async def main(*arguments: str) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await worker.start()
+    heap.settle()  # as the command does
     print(f"ready: {worker.partitions} partitions after {time.perf_counter() - begun:.3f} s", flush=True)
     crash, told = asyncio.ensure_future(worker.crashed()), asyncio.ensure_future(stop.wait())
     await asyncio.wait({crash, told}, return_when=asyncio.FIRST_COMPLETED)

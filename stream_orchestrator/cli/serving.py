@@ -24,6 +24,7 @@ from stream_orchestrator.cli.orders import Orders
 from stream_orchestrator.cli.sources import read_sources, refuse_incomplete
 from stream_orchestrator.cli.surroundings import partitions_of, script_workers_of
 from stream_orchestrator.errors import HouseError, MissingError, OrchestratorError
+from stream_orchestrator.streaming import heap
 from stream_orchestrator.streaming.core.supervisor import INSTANCE_VARIABLE, broker_reachable
 from stream_orchestrator.streaming.settings import StreamSettings
 
@@ -64,6 +65,7 @@ async def _serve(orders: Orders, stream: StreamSettings) -> int:
     try:
         if not await _before(signals.first, worker.start()):
             return 0  # told to stop before anything was taken
+        heap.settle()
         event = {"partitions": worker.partitions, "pid": os.getpid()}
         if json_log is not None:
             json_log.ready(event)
