@@ -59,7 +59,7 @@ class CallAgent:
     watch: Watch = field(default_factory=Blind)
     contiguous: bool = True
     _under_way: dict[tuple[int, bytes], CallRequest] = field(default_factory=dict)
-    _orphans: set[asyncio.Task[Any]] = field(default_factory=set)
+    _orphans: dict[tuple[int, bytes], asyncio.Task[Any]] = field(default_factory=dict)
 
     def receive(self, record: Arrived, part: Part) -> Work | None:
         """A call, or an answer that an old owner sent on."""
@@ -92,8 +92,11 @@ class CallAgent:
         """Rows that no record will come for again go on by themselves."""
         for key in list(part.keys()):
             row = part.get(key)
-            work = row and self._follow(part, key, rows.on_recovered(row, now=part.now(), instance=self.instance))
-            if work:
+            if row is None:
+                continue
+            running = self._running(part, key)
+            decision = rows.on_recovered(row, now=part.now(), running=running, instance=self.instance)
+            if (work := self._follow(part, key, decision)) is not None:
                 part.spawn(work)
         return None
 
@@ -183,12 +186,13 @@ class CallAgent:
             await self.send(self.topic, partition, row.call_id.encode(), value)
             self.watch.count("calls_answered_after_move_total")
 
-        task = asyncio.ensure_future(follow())
-        self._orphans.add(task)
-        task.add_done_callback(self._orphans.discard)
+        where = (partition, row.call_id.encode())
+        self._orphans[where] = task = asyncio.ensure_future(follow())
+        task.add_done_callback(lambda _: self._orphans.pop(where, None))
 
     def _running(self, part: Part, key: bytes) -> bool:
-        return (id(part), key) in self._under_way
+        """Whether the call is under way in this process; one whose partition went away and came back is, too."""
+        return (id(part), key) in self._under_way or (part.number, key) in self._orphans
 
     def _seen(self, row: CallRow, request: CallRequest, answer: Answer, *, started: float, ended: float) -> None:
         service = service_of(request.model)

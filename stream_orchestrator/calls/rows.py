@@ -155,13 +155,16 @@ def on_due(row: CallRow | None, *, now: float, running: bool = False) -> Decisio
     return _ambiguous(row, row.request, now)
 
 
-def on_recovered(row: CallRow, *, now: float, instance: str = "") -> Decision:
-    """The partition is ours, before its first record: whatever no record will come for again goes on by itself."""
+def on_recovered(row: CallRow, *, now: float, running: bool = False, instance: str = "") -> Decision:
+    """The partition is ours, before its first record: whatever no record will come for again goes on by itself.
+
+    `running`: it was ours before, and our attempt is still under way; its answer comes as an event.
+    """
     if row.expires <= now:
         return Decision(row=None, do="delete", write=True)
     if row.status == "answered":
         return Decision(row=row, do="reply")
-    if row.status == "stub" or row.request is None:
+    if row.status == "stub" or row.request is None or running:
         return Decision(row=row, do="wait")  # `sent` without its request: its record is not acked, and comes again
     if _elsewhere(row, now, instance):
         return Decision(row=row, do="park")
