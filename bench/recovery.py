@@ -128,6 +128,11 @@ async def rebalance(between: Topics, lineup: Lineup) -> list[list[str]]:
         await serve(lineup, prefix, "calls")
         await between.reach(calling.reply_topic(prefix), count, within=20 * SECONDS, alive=first)
         replies = await calling.replies(between.settings, prefix)
+        for _ in range(20):  # a reply may be there twice, and the last ones still be on their way
+            if len({call for call, _ in replies}) == count:
+                break
+            await asyncio.sleep(0.5)
+            replies = await calling.replies(between.settings, prefix)
         assert {call for call, _ in replies} == {f"call-{number}" for number in range(count)}
         pause = max(later - sooner for (_, sooner), (_, later) in itertools.pairwise(replies))
         return [

@@ -22,6 +22,7 @@ from msgspec import structs
 from stream_orchestrator.calls import rows
 from stream_orchestrator.calls.routing import service_of
 from stream_orchestrator.calls.rows import CallRow, Decision
+from stream_orchestrator.errors import OrchestratorError
 from stream_orchestrator.kernel import events, ids
 from stream_orchestrator.kernel.effects import Answer, CallRequest
 from stream_orchestrator.kernel.events import Reply, Undecodable
@@ -113,6 +114,11 @@ class CallAgent:
                 marked.append(part.write(key))
         return _all(marked) if marked else None
 
+    async def moved(self, budget: float) -> bool:
+        """Wait for the calls whose partitions went away under them, at most `budget` seconds. False: some were cut."""
+        _, cut = await asyncio.wait(self._orphans.values(), timeout=budget) if self._orphans else ((), ())
+        return not cut
+
     # --- steps ---------------------------------------------------------------------------------------------------
 
     def _follow(self, part: Part, key: bytes, decision: Decision) -> Work | None:
@@ -183,8 +189,12 @@ class CallAgent:
         async def follow() -> None:
             answer = await asking
             value = orjson.dumps({"format": 1, "answer": {"call_id": row.call_id, "answer": structs.asdict(answer)}})
-            await self.send(self.topic, partition, row.call_id.encode(), value)
-            self.watch.count("calls_answered_after_move_total")
+            try:
+                await self.send(self.topic, partition, row.call_id.encode(), value)
+            except OrchestratorError as error:  # the new owner makes the call again when its mark ends, and says so
+                log.error("the answer to call %s could not follow its partition: %s", row.call_id, error)
+            else:
+                self.watch.count("calls_answered_after_move_total")
 
         where = (partition, row.call_id.encode())
         self._orphans[where] = task = asyncio.ensure_future(follow())

@@ -33,7 +33,7 @@ from stream_orchestrator.plan import names
 from stream_orchestrator.plan.model import RESULT, START, Plan
 from stream_orchestrator.spec.inputs import InputRules
 from stream_orchestrator.streaming.chores import Chores
-from stream_orchestrator.streaming.client import Outgoing, partitions_of, produce
+from stream_orchestrator.streaming.client import partitions_of
 from stream_orchestrator.streaming.core.app import App
 from stream_orchestrator.streaming.core.clock import SteadyClock
 from stream_orchestrator.streaming.core.model import AppSpec, AppStatistics, nothing
@@ -101,6 +101,7 @@ class Worker:
         self._calls = CallService(call_settings(offline=settings.offline))
         self._pools: dict[tuple[str, ...], ScriptPool] = {}
         self._call_apps: list[App] = []
+        self._callers: list[CallAgent] = []
         self._version_apps: dict[str, App] = {}
         self._retired: set[App] = set()
         self._pulse = Pulse()
@@ -140,7 +141,8 @@ class Worker:
         settings = self._settings
         await self._chores.end()
         budgets = {app: settings.drain_calls if app in self._call_apps else settings.drain for app in self._stream.apps}
-        wholes = await asyncio.gather(*(app.drain(budget) for app, budget in budgets.items()))
+        moved = [caller.moved(settings.drain_calls) for caller in self._callers]
+        wholes = await asyncio.gather(*(app.drain(budget) for app, budget in budgets.items()), *moved)
         await self._stop()
         return all(wholes)
 
@@ -349,6 +351,7 @@ class Worker:
             instance=self._instance,
             watch=self._watch,
         )
+        self._callers.append(agent)
         return AppSpec(
             id=f"{topic}.app",
             agents=(agent,),
@@ -362,7 +365,8 @@ class Worker:
         )
 
     async def _send(self, topic: str, partition: int, key: bytes, value: bytes) -> None:
-        await produce(self._settings.stream, topic, [Outgoing(value, key=key, partition=partition)])
+        # With the worker's own producer: a rebalance may move a thousand calls at once.
+        await self._stream.publish(topic, partition=partition, key=key, value=value)
 
     def _pool(self, plan: Plan) -> ScriptPool:
         functions = (*plan.functions, *self._settings.functions)

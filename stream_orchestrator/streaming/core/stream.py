@@ -47,6 +47,10 @@ class Stream:
         await app.start()
         return app
 
+    async def publish(self, topic: str, *, partition: int, key: bytes, value: bytes) -> None:
+        """Append a record that belongs to no partition of ours; ends when it is acknowledged."""
+        await (await self._producer.append(topic, partition=partition, key=key, value=value, headers=()))
+
     async def remove(self, app: App, budget: float) -> bool:
         """Let one app stop well, for good. True: nothing was cut."""
         whole = await app.drain(budget)
