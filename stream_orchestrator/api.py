@@ -114,7 +114,7 @@ class Pipeline:
         )
         agents = {agent.topic: agent for agent in engine.agents()}
         world.add(App(agents, Codec(), engine.on_due, engine.on_recovered))
-        caller = CallAgent(topic="calls", letters=wires.internal_dlq, attempt=attempt, send=_nobody)
+        caller = CallAgent(topic="calls", answers="answers", letters=wires.internal_dlq, attempt=attempt, send=_nobody)
         world.add(App({"calls": caller}, CallCodec(), caller.on_due, caller.on_recovered))
         world.append(wires.inbox(START), None, events.encode(self._begin(run_id, payload)))
         try:

@@ -2,8 +2,8 @@
 
 Promises
   * A call's `sent` row is durable before its one attempt begins; its answer row before its reply is sent.
-  * An attempt outlives the partition: when the partition moves, the attempt goes on, and its answer goes to the shard's
-    inbox as an event. It writes no row there.
+  * An attempt outlives the partition: when the partition moves, the attempt goes on, and its answer follows it as an
+    event. It writes no row there. Answers have an inbox of their own, so that no backlog of calls stands before them.
   * A call made again after a crash is counted (`calls_repeated`) and logged with its id: never paid twice unseen.
 """
 
@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-import orjson
-from msgspec import structs
+from msgspec import Struct
 
 from stream_orchestrator.calls import rows
 from stream_orchestrator.calls.routing import service_of
@@ -53,6 +52,7 @@ class CallAgent:
     """
 
     topic: str
+    answers: str
     letters: str
     attempt: Attempt
     send: Send
@@ -63,13 +63,8 @@ class CallAgent:
     _orphans: dict[tuple[int, bytes], asyncio.Task[Any]] = field(default_factory=dict)
 
     def receive(self, record: Arrived, part: Part) -> Work | None:
-        """A call, or an answer that an old owner sent on."""
+        """A call."""
         try:
-            foreign = _foreign_answer(record.value)
-            if foreign is not None:
-                key = foreign[0].encode()
-                row: CallRow | None = part.get(key)
-                return self._follow(part, key, rows.on_foreign_answer(row, foreign[1], now=part.now()))
             event = decode_call(record.value)
         except Undecodable as error:
             return internal_letter(self.letters, record, part, error)
@@ -83,6 +78,11 @@ class CallAgent:
             instance=self.instance,
         )
         return self._follow(part, key, decision)
+
+    @property
+    def moved_answers(self) -> MovedAnswers:
+        """The agent of the answers that old owners send on."""
+        return MovedAnswers(self, self.answers)
 
     def on_due(self, part: Part, key: bytes) -> Work | None:
         """A row's time has come."""
@@ -188,9 +188,9 @@ class CallAgent:
 
         async def follow() -> None:
             answer = await asking
-            value = orjson.dumps({"format": 1, "answer": {"call_id": row.call_id, "answer": structs.asdict(answer)}})
+            value = _encoder.encode(_Moved(answer=_Told(call_id=row.call_id, answer=answer)))
             try:
-                await self.send(self.topic, partition, row.call_id.encode(), value)
+                await self.send(self.answers, partition, row.call_id.encode(), value)
             except OrchestratorError as error:  # the new owner makes the call again when its mark ends, and says so
                 log.error("the answer to call %s could not follow its partition: %s", row.call_id, error)
             else:
@@ -240,16 +240,36 @@ class CallAgent:
         )
 
 
-def _foreign_answer(value: bytes | None) -> tuple[str, Answer] | None:
-    """An answer that an old owner sent on, or None when the record is a call."""
-    if value is None or b'"answer"' not in value:
-        return None
-    try:
-        body = orjson.loads(value)
-        told = body.get("answer") if isinstance(body, dict) else None
-        return None if told is None else (told["call_id"], msgspec.convert(told["answer"], Answer))
-    except (KeyError, TypeError, ValueError) as error:
-        raise Undecodable(f"not an answer: {error}") from error
+@dataclass(frozen=True, slots=True)
+class MovedAnswers:
+    """What old owners answered after their partition had moved: taken as our own attempt's answer would be."""
+
+    calls: CallAgent
+    topic: str
+    contiguous: bool = True
+
+    def receive(self, record: Arrived, part: Part) -> Work | None:
+        """An answer."""
+        try:
+            told = _moved.decode(record.value or b"").answer
+        except (ValueError, RecursionError) as error:
+            return internal_letter(self.calls.letters, record, part, Undecodable(f"not an answer: {error}"))
+        key = told.call_id.encode()
+        row: CallRow | None = part.get(key)
+        return self.calls._follow(part, key, rows.on_foreign_answer(row, told.answer, now=part.now()))
+
+
+class _Told(Struct, frozen=True, kw_only=True):
+    call_id: str
+    answer: Answer
+
+
+class _Moved(Struct, frozen=True, kw_only=True):
+    format: int = 1
+    answer: _Told
+
+
+_moved, _encoder = msgspec.json.Decoder(_Moved), msgspec.json.Encoder()
 
 
 async def _all(waits: list[Any]) -> None:

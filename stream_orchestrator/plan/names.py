@@ -83,6 +83,11 @@ def calls_topic(prefix: str, service: str) -> str:
     return f"{prefix}{HOUSE}.calls.{service}"
 
 
+def answers_topic(prefix: str, service: str) -> str:
+    """Where the answer to a call goes when its partition has moved meanwhile: past all calls that wait."""
+    return f"{calls_topic(prefix, service)}.answers"
+
+
 def plans_topic(prefix: str) -> str:
     """The compacted topic of deployed plans and active versions."""
     return f"{prefix}{HOUSE}.plans"

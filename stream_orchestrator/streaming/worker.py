@@ -342,10 +342,12 @@ class Worker:
         ]
 
     def _call_app(self, service: str, shards: int) -> AppSpec:
-        topic = names.calls_topic(self._settings.prefix, service)
+        prefix = self._settings.prefix
+        topic = names.calls_topic(prefix, service)
         agent = CallAgent(
             topic=topic,
-            letters=names.house_dlq_topic(self._settings.prefix),
+            answers=names.answers_topic(prefix, service),
+            letters=names.house_dlq_topic(prefix),
             attempt=lambda request, call_id: self._calls.attempt(request, call_id=call_id),
             send=self._send,
             instance=self._instance,
@@ -354,7 +356,7 @@ class Worker:
         self._callers.append(agent)
         return AppSpec(
             id=f"{topic}.app",
-            agents=(agent,),
+            agents=(agent, agent.moved_answers),
             partitions=shards,
             table=f"{topic}.table",
             codec=CallCodec(),
@@ -462,6 +464,7 @@ def version_specs(prefix: str, deployed: Deployment) -> list[TopicSpec]:
     for service, shards in deployed.shards.items():
         topic = names.calls_topic(prefix, service)
         specs.append(topic_spec("calls", topic, partitions=shards))
+        specs.append(topic_spec("calls-answers", names.answers_topic(prefix, service), partitions=shards))
         specs.append(topic_spec("calls-table", f"{topic}.table", partitions=shards))
     return specs
 

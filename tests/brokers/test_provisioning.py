@@ -16,7 +16,19 @@ from stream_orchestrator.streaming.client import administering, partitions_of
 from stream_orchestrator.streaming.provisioning import Profile, _existing, apply, diff
 from stream_orchestrator.streaming.topic_kinds import TopicKind, topic_kinds, topic_spec
 
-KINDS = ["audit", "calls", "calls-table", "dlq", "inbox", "ingest", "input", "plans", "results", "table"]
+KINDS = [
+    "audit",
+    "calls",
+    "calls-answers",
+    "calls-table",
+    "dlq",
+    "inbox",
+    "ingest",
+    "input",
+    "plans",
+    "results",
+    "table",
+]
 PRODUCTION = Profile(production=True)
 
 

@@ -73,7 +73,7 @@ class House:
         self.sent: list[bytes] = []
         self.may_answer = asyncio.Event()
         self.agent = CallAgent(
-            topic="calls", letters="letters", attempt=self.attempt, send=self.send, instance=instance
+            topic="calls", answers="answers", letters="letters", attempt=self.attempt, send=self.send, instance=instance
         )
 
     async def attempt(self, _request: CallRequest, call_id: str) -> Answer:
@@ -84,10 +84,11 @@ class House:
     async def send(self, _topic: str, _partition: int, _key: bytes, value: bytes) -> None:
         self.sent.append(value)
 
-    async def take(self, part: Part, value: bytes, offset: int = 7) -> asyncio.Task[None]:
-        """Deliver a record and let it go as far as it can."""
-        record = Record("calls", 3, offset, 0, b"c1", value, ())
-        task = asyncio.create_task(settle(self.agent.receive(record, part)))  # type: ignore[arg-type]
+    async def take(self, part: Part, value: bytes) -> asyncio.Task[None]:
+        """Deliver a call, or an answer that was sent on, and let it go as far as it can."""
+        inbox = self.agent if value == CALL else self.agent.moved_answers
+        record = Record(inbox.topic, 3, 7, 0, b"c1", value, ())
+        task = asyncio.create_task(settle(inbox.receive(record, part)))  # type: ignore[arg-type]
         for _ in range(5):
             await asyncio.sleep(0)
         return task
@@ -128,7 +129,7 @@ async def test_a_partition_that_comes_back_finds_its_call_still_under_way(record
     house.may_answer.set()
     while not house.sent:
         await asyncio.sleep(0)
-    await (await house.take(back, house.sent[0], 8))
+    await (await house.take(back, house.sent[0]))
     assert house.asked == ["c1"]
     (reply,) = (events.decode(value) for value in back.published)
     assert isinstance(reply, Reply)
@@ -144,6 +145,14 @@ async def test_another_owner_waits_for_a_call_that_is_under_way_elsewhere() -> N
     house.may_answer.set()
     while not house.sent:
         await asyncio.sleep(0)
-    await (await other.take(taken, house.sent[0], 8))
+    await (await other.take(taken, house.sent[0]))
     assert other.asked == []
     assert len(taken.published) == 1
+
+
+@pytest.mark.parametrize("value", [b"", b"{}", b'{"answer":{"call_id":"c1"}}', b"\xff"])
+async def test_what_is_no_answer_is_put_aside(value: bytes) -> None:
+    house, part = House("a"), Part()
+    await (await house.take(part, value))
+    assert part.published == [value]
+    assert part.rows == {}

@@ -72,7 +72,13 @@ class House:
         outer, inner = self.doors.doors()
         self.outer = self.world.add(App({outer.topic: outer}, IngestCodec, self.doors.on_due, self.doors.on_recovered))
         self.inner = self.world.add(App({inner.topic: inner}, IngestCodec, self.doors.on_due, lambda part: None))
-        caller = CallAgent(topic="calls.m", letters="internal.dlq", attempt=self.service.attempt, send=self._nobody)
+        caller = CallAgent(
+            topic="calls.m",
+            answers="answers.m",
+            letters="internal.dlq",
+            attempt=self.service.attempt,
+            send=self._nobody,
+        )
         self.calls = self.world.add(App({"calls.m": caller}, CallCodec, caller.on_due, caller.on_recovered))
 
     def _version(self, name: str, made: Plan, kinds: Any) -> Engine:

@@ -79,9 +79,10 @@ def test_the_prefix_stands_before_every_topic_of_a_pipeline(made):
 def test_topics_of_the_house_begin_with_its_name():
     found = [
         names.calls_topic("p-", "openai"),
+        names.answers_topic("p-", "openai"),
         names.plans_topic("p-"),
         names.audit_topic("p-"),
         names.house_dlq_topic("p-"),
     ]
-    assert len(set(found)) == 4
+    assert len(set(found)) == 5
     assert all(topic.startswith("p-orchestrator.") for topic in found)

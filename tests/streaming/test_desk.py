@@ -165,6 +165,17 @@ async def test_no_more_work_starts_than_there_is_room_for_and_a_free_place_is_us
     assert world.ackable("a") == 2
 
 
+async def test_a_long_inbox_leaves_scarce_room_to_the_others(world: World) -> None:
+    world.holding = True
+    world.fetch("a", range(200))
+    world.fetch("b", range(10))
+    await turn()
+    for _ in range(20):
+        world.works[world.seen[-1]].set_result(None)
+        await turn()
+    assert 8 <= sum(name.startswith("b") for name in world.seen) <= 10
+
+
 async def test_a_full_inbox_is_not_fetched_until_it_has_drained(world: World) -> None:
     world.holding = True
     world.fetch("a", range(HIGH_RECORDS))

@@ -122,6 +122,7 @@ class Desk:
             inbox = self._turns[0]
             self._turns.rotate(-1)
             delivered += self._deliver_from(inbox, BURST // len(self._turns) + 1)
+        self._turns.rotate(-1)  # where room is scarce the first takes it all: another time it is another
         return delivered
 
     def _deliver_from(self, inbox: Inbox, limit: int) -> int:
