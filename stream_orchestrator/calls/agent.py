@@ -21,6 +21,7 @@ from msgspec import Struct
 from stream_orchestrator.calls import rows
 from stream_orchestrator.calls.routing import service_of
 from stream_orchestrator.calls.rows import CallRow, Decision
+from stream_orchestrator.calls.turns import Turns
 from stream_orchestrator.errors import OrchestratorError
 from stream_orchestrator.kernel import events, ids
 from stream_orchestrator.kernel.effects import Answer, CallRequest
@@ -29,6 +30,8 @@ from stream_orchestrator.kernel.inbox import internal_letter
 from stream_orchestrator.kernel.ports import Arrived, Part
 from stream_orchestrator.kernel.watch import Blind, SpanRecord, Watch
 from stream_orchestrator.kernel.wires import decode_call
+
+MOST_ATTEMPTS = 1000
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +51,8 @@ class Codec:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallAgent:
     """One service's calls. `attempt(request, call_id)` asks once; `send(topic, partition, key, value)` publishes
-    without a partition of our own: the way out for an answer whose partition has moved.
+    without a partition of our own: the way out for an answer whose partition has moved. `turns` bounds the attempts:
+    who waits for one has not asked, and nothing durable says that it may have.
     """
 
     topic: str
@@ -59,7 +63,9 @@ class CallAgent:
     instance: str = ""
     watch: Watch = field(default_factory=Blind)
     contiguous: bool = True
-    _under_way: dict[tuple[int, bytes], CallRequest] = field(default_factory=dict)
+    turns: Turns = field(default_factory=lambda: Turns(MOST_ATTEMPTS))
+    _taken: set[tuple[int, bytes]] = field(default_factory=set)  # by this process, from its record to its answer
+    _under_way: set[tuple[int, bytes]] = field(default_factory=set)  # of these, what may have been asked
     _orphans: dict[tuple[int, bytes], asyncio.Task[Any]] = field(default_factory=dict)
 
     def receive(self, record: Arrived, part: Part) -> Work | None:
@@ -133,22 +139,25 @@ class CallAgent:
         if decision.row is not None and decision.do != "drop":
             part.set(key, decision.row)
         if decision.do == "attempt":
-            self._under_way[id(part), key] = decision.request  # type: ignore[assignment]  # an attempt has one
+            self._taken.add((id(part), key))
             return self._attempt(part, key, decision)
         if decision.do == "reply":
             return self._reply(part, key, decision.write)
         return _all([part.write(key)]) if decision.write else None
 
     async def _attempt(self, part: Part, key: bytes, decision: Decision) -> None:
-        row, request = decision.row, decision.request
+        row, request, where = decision.row, decision.request, (id(part), key)
         assert row is not None
         assert request is not None
         asking: asyncio.Future[Answer] | None = None
         try:
-            await part.write(key)
-            asking = asyncio.ensure_future(self._ask(row, request, part.now))
-            answer = await asyncio.shield(asking)
-            self._under_way.pop((id(part), key), None)
+            patience = max(0.0, request.deadline - part.now()) if request.deadline else None
+            async with self.turns.turn(patience):  # past its deadline the service refuses it, turn or no turn
+                self._under_way.add(where)
+                await part.write(key)
+                asking = asyncio.ensure_future(self._ask(row, request, part.now))
+                answer = await asyncio.shield(asking)
+            self._forget(where)
             work = self._follow(part, key, rows.on_answer(part.get(key), answer, now=part.now()))
             if work is not None:
                 await work
@@ -159,7 +168,11 @@ class CallAgent:
                 asking.cancel()
             raise
         finally:
-            self._under_way.pop((id(part), key), None)
+            self._forget(where)
+
+    def _forget(self, where: tuple[int, bytes]) -> None:
+        self._taken.discard(where)
+        self._under_way.discard(where)
 
     async def _reply(self, part: Part, key: bytes, write: bool) -> None:
         if write:
@@ -202,7 +215,7 @@ class CallAgent:
 
     def _running(self, part: Part, key: bytes) -> bool:
         """Whether the call is under way in this process; one whose partition went away and came back is, too."""
-        return (id(part), key) in self._under_way or (part.number, key) in self._orphans
+        return (id(part), key) in self._taken or (part.number, key) in self._orphans
 
     def _seen(self, row: CallRow, request: CallRequest, answer: Answer, *, started: float, ended: float) -> None:
         service = service_of(request.model)

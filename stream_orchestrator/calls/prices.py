@@ -44,6 +44,7 @@ def _in_table(model: str) -> bool:
     return _calculate(model, 1, 1) is not None
 
 
+@lru_cache(maxsize=4096)  # the same prompt has the same size, and a price is looked up in a thousand steps
 def _calculate(model: str, input_tokens: int, output_tokens: int) -> Any:
     from genai_prices import Usage, calc_price  # 0.4 s: not at the start of every command
 

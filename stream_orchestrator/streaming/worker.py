@@ -22,6 +22,7 @@ from stream_orchestrator.calls.agent import Codec as CallCodec
 from stream_orchestrator.calls.routing import service_of
 from stream_orchestrator.calls.service import CallService
 from stream_orchestrator.calls.settings import CallSettings
+from stream_orchestrator.calls.turns import Turns
 from stream_orchestrator.errors import HouseError, MissingError
 from stream_orchestrator.kernel import ingest
 from stream_orchestrator.kernel.engine import Engine
@@ -102,6 +103,7 @@ class Worker:
         self._pools: dict[tuple[str, ...], ScriptPool] = {}
         self._call_apps: list[App] = []
         self._callers: list[CallAgent] = []
+        self._turns = Turns(self._calls.settings.max_in_flight)
         self._version_apps: dict[str, App] = {}
         self._retired: set[App] = set()
         self._pulse = Pulse()
@@ -352,6 +354,7 @@ class Worker:
             send=self._send,
             instance=self._instance,
             watch=self._watch,
+            turns=self._turns,
         )
         self._callers.append(agent)
         return AppSpec(
@@ -363,7 +366,8 @@ class Worker:
             on_due=agent.on_due,
             on_recovered=agent.on_recovered,
             on_revoking=agent.on_revoking,
-            max_in_flight=self._calls.settings.max_in_flight,
+            # Beside each attempt there is room for one that is written down, or whose answer is.
+            max_in_flight=2 * self._calls.settings.max_in_flight,
         )
 
     async def _send(self, topic: str, partition: int, key: bytes, value: bytes) -> None:

@@ -94,8 +94,9 @@ class App:
         for seat in self._seats.values():
             seat.dismiss()
         whole = await _within(self._room.empty(), deadline - time.monotonic())
-        await self._tell_revoking(REVOKE_BUDGET)
         whole = await _within(self._outlet.flushed(), max(deadline - time.monotonic(), 1.0)) and whole
+        await self._tell_revoking(REVOKE_BUDGET)
+        await _within(self._outlet.landed(), REVOKE_BUDGET)
         await _within(self._faust.driver.commit_offsets(self.committable()), REVOKE_BUDGET)
         self._lose_all()
         self.leaving = True
@@ -190,8 +191,6 @@ class App:
             else:
                 seat.dismiss()
         await self._tell_revoking(deadline - COMMIT_SHARE - time.monotonic())
-        for seat in self._seats.values():
-            seat.part.hold()
         await _within(self._outlet.landed(), deadline - COMMIT_SHARE - time.monotonic())
         offsets = self.committable()
         for seat in self._seats.values():
@@ -199,8 +198,11 @@ class App:
         await _within(self._faust.driver.commit_offsets(offsets), deadline - time.monotonic())
 
     async def _tell_revoking(self, budget: float) -> None:
+        """What the agents post when they are told goes out, and nothing after it: what they say holds."""
         live = [seat.part for seat in self._seats.values() if seat.part.state is State.LIVE]
-        works = [work for part in live if (work := self.spec.on_revoking(part)) is not None]
+        works = [work for part in live if (work := part.last_words(self.spec.on_revoking)) is not None]
+        for seat in self._seats.values():
+            seat.part.hold()
         if works:
             await _within(asyncio.gather(*works), budget)
 

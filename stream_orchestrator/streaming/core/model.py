@@ -78,8 +78,8 @@ def nothing_due(_part: Partition, _key: bytes) -> Awaitable[None] | None:
 class AppSpec:
     """One consumer group: its inboxes, its rows, and what to do at the turns of a partition's life.
 
-    `on_recovered` ends before the first record is delivered. `on_revoking` has 2 s for all partitions together, and the
-    partition may come back.
+    `on_recovered` ends before the first record is delivered. `on_revoking` posts what it has to say before it returns
+    (nothing is sent afterwards); its work has 2 s for all partitions together, and the partition may come back.
     """
 
     id: str

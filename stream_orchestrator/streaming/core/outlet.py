@@ -27,6 +27,7 @@ class Letter(NamedTuple):
     value: bytes | None
     headers: Sequence[tuple[str, bytes]]
     done: asyncio.Future[Published]
+    last: bool = False
 
 
 class _Count:
@@ -75,7 +76,7 @@ class Outlet:
         if lane is not None:
             lane.append(letter)
             return
-        if letter.part.free_to_send and self._fence.open and self._hand_over(letter):
+        if letter.part.lets_out(letter) and self._fence.open and self._hand_over(letter):
             return
         self._lanes[name] = deque((letter,))
         pump = asyncio.get_running_loop().create_task(self._pump(name))
@@ -123,7 +124,7 @@ class Outlet:
 
     async def _send(self, letter: Letter) -> None:
         part = letter.part
-        while not (part.free_to_send and self._fence.open):
+        while not (part.lets_out(letter) and self._fence.open):
             # In this order: the answer that opens the fence may have cost us the partition.
             await self._fence.opened()
             if not await part.may_go_on():

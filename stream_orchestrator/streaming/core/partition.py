@@ -59,6 +59,7 @@ class Partition:
         self._clock = clock
         self._work: dict[asyncio.Future[None], Callable[[], None] | None] = {}
         self._held: list[tuple[asyncio.Future[Published], Published]] = []
+        self._last_words = False
         self._decided = asyncio.Event()
         self._decided.set()
 
@@ -111,7 +112,7 @@ class Partition:
         """Append a record to a topic; done when acknowledged. Without a partition the key's hash chooses it."""
         self._check()
         done: asyncio.Future[Published] = asyncio.get_running_loop().create_future()
-        self._outlet.post(Letter(self, topic, partition, key, value, headers, done))
+        self._outlet.post(Letter(self, topic, partition, key, value, headers, done, self._last_words))
         return done
 
     def spawn(self, work: Awaitable[None]) -> None:
@@ -146,10 +147,19 @@ class Partition:
         await self._decided.wait()
         return self.owned
 
-    @property
-    def free_to_send(self) -> bool:
-        """Whether `may_go_on` would answer yes at once."""
+    def lets_out(self, letter: Letter) -> bool:
+        """Whether it may be sent now. Last words may while sending is held, but not once the partition is frozen."""
+        if letter.last and self.state is State.LIVE:
+            return True
         return self._decided.is_set() and self.state is not State.LOST
+
+    def last_words(self, tell: Callable[[Partition], Awaitable[None] | None]) -> Awaitable[None] | None:
+        """Let somebody post what still has to go out, whatever is held afterwards; what is left to wait for."""
+        self._last_words = True
+        try:
+            return tell(self)
+        finally:
+            self._last_words = False
 
     def acknowledge(self, done: asyncio.Future[Published], published: Published) -> None:
         """The broker has it. A frozen partition learns of it later: another owner may have begun before it landed."""
