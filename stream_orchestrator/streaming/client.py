@@ -21,7 +21,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import OffsetOutOfRangeError
 
 from stream_orchestrator.errors import MissingError
-from stream_orchestrator.streaming.ending import stopped
+from stream_orchestrator.streaming.ending import started, stopped
 from stream_orchestrator.streaming.faults import translated
 from stream_orchestrator.streaming.records import Record
 from stream_orchestrator.streaming.settings import MIB, StreamSettings
@@ -55,7 +55,7 @@ async def produce(settings: StreamSettings, topic: str, records: Iterable[Outgoi
         producer = AIOKafkaProducer(**settings.producer(), linger_ms=5)
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
-                await producer.start()
+                await started(producer.start())
             sent = [await _send(producer, topic, one) for one in records]
             return [Position(done.partition, done.offset) for done in await asyncio.gather(*sent)]
         finally:
@@ -115,7 +115,7 @@ async def administering(settings: StreamSettings) -> AsyncIterator[AIOKafkaAdmin
         admin = AIOKafkaAdminClient(**settings.connection(), request_timeout_ms=round(ANSWER_WITHIN * 1000))
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
-                await admin.start()
+                await started(admin.start())
             yield admin
         finally:
             await admin.close()
@@ -153,7 +153,7 @@ class Reader:
         """Connect, and stand at the beginning or at the end."""
         with translated(self._settings.bootstrap):
             async with asyncio.timeout(ANSWER_WITHIN):
-                await self._consumer.start()
+                await started(self._consumer.start())
                 self._consumer.assign(self._parts)
                 self._consumer.pause(*self._parts)
                 begins = await self._consumer.beginning_offsets(self._parts)

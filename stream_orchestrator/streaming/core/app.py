@@ -31,6 +31,7 @@ from stream_orchestrator.streaming.settings import StreamSettings
 REVOKE_BUDGET = 2.0  # seconds; the whole group waits for us
 COMMIT_SHARE = 0.5  # of it: kept for the commit, which everything else must leave room for
 LEAVE_BUDGET = 10.0
+CLOSE_BUDGET = 3.0
 UNKNOWN_WITHIN = 60.0  # seconds in which being forgotten twice means that another process uses our id
 SPAN_PER_SLOT = 16  # one slot may be this many times slower than the others before they wait for it
 
@@ -111,6 +112,8 @@ class App:
         self._outlet.close()
         for task in self._tasks:
             task.cancel()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=CLOSE_BUDGET)  # they close what they had opened
         return await stop_app(self._faust, LEAVE_BUDGET)
 
     async def _watch_faust(self) -> None:

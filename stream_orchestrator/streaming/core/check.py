@@ -8,6 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from stream_orchestrator.errors import HouseError
 from stream_orchestrator.streaming.core.model import APPLY_HINT, AppSpec
+from stream_orchestrator.streaming.ending import started
 from stream_orchestrator.streaming.faults import translated
 from stream_orchestrator.streaming.settings import StreamSettings
 
@@ -30,8 +31,8 @@ async def check_topics(settings: StreamSettings, spec: AppSpec) -> None:
 
 async def _known_counts(settings: StreamSettings, topics: tuple[str, ...]) -> dict[str, int]:
     admin = AIOKafkaAdminClient(**settings.connection())
-    await admin.start()
     try:
+        await started(admin.start())
         for _ in range(TRIES):
             counts = await _counts(admin, topics)
             if all(counts.values()):

@@ -14,6 +14,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from stream_orchestrator.errors import HouseError
 from stream_orchestrator.streaming.client import send_empty
 from stream_orchestrator.streaming.core.model import APPLY_HINT, Published
+from stream_orchestrator.streaming.ending import started
 from stream_orchestrator.streaming.faults import translate, translated
 from stream_orchestrator.streaming.settings import StreamSettings
 
@@ -39,7 +40,7 @@ class Producer:
         # aiokafka gives up on a batch after its request time-out; to us an unfinished slot is right and a crash is not.
         self._client._message_accumulator._batch_ttl = FOREVER
         with translated(self._settings.bootstrap):
-            await self._client.start()
+            await started(self._client.start())
 
     async def stop(self, budget: float) -> None:
         """Close; what is not acknowledged within the budget is abandoned, unacked."""

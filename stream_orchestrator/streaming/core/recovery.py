@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from stream_orchestrator.errors import HouseError
 from stream_orchestrator.streaming.core.changelog import Inheritance, Replay
 from stream_orchestrator.streaming.core.model import APPLY_HINT
-from stream_orchestrator.streaming.ending import stopped
+from stream_orchestrator.streaming.ending import started, stopped
 from stream_orchestrator.streaming.settings import StreamSettings
 
 CHUNK = 5000  # records folded before the loop gets a turn
@@ -23,8 +23,8 @@ async def read_changelog(settings: StreamSettings, topic: str, number: int, *, e
     """
     tp = TopicPartition(topic, number)
     consumer = AIOKafkaConsumer(**settings.consumer())
-    await consumer.start()
     try:
+        await started(consumer.start())
         consumer.assign([tp])
         await consumer.seek_to_beginning(tp)
         replay = Replay()
