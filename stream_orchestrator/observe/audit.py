@@ -1,7 +1,7 @@
 """Reading what happened to one run from `orchestrator.audit`.
 
-Promise: every transition is told once, though its record may have been written twice; ordered by time, and within one
-instant as they were written.
+Promise: every transition is told once, though its record may have been written twice, or what a crash had cut short was
+done again and told with more or less around it; ordered by time, and within one instant as they were written.
 """
 
 from __future__ import annotations
@@ -35,8 +35,18 @@ async def read_run(run_id: str, records: AsyncIterable[AuditRecord]) -> dict[str
             log.warning("a record of the audit for run %s cannot be read and is left out", run_id)
         else:
             slots.setdefault(slot["event_id"], slot)
-    events = [event for slot in slots.values() for event in _events(slot)]
+    events: list[dict[str, Any]] = []
+    told: set[bytes] = set()
+    for slot in slots.values():
+        found = _events(slot)
+        events += [event for event in found if _mark(event) not in told]
+        told.update(map(_mark, found))
     return {"run_id": run_id, "events": sorted(events, key=lambda event: str(event["at"]))}
+
+
+def _mark(event: dict[str, Any]) -> bytes:
+    """What happened, whenever and in whichever record it is told."""
+    return orjson.dumps([event["task"], event["attempt"], event["kind"], event["details"]], option=orjson.OPT_SORT_KEYS)
 
 
 def _slot(value: bytes | None) -> dict[str, Any] | None:

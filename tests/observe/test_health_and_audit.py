@@ -214,3 +214,19 @@ async def test_copies_and_their_order_do_not_change_the_story(order: list[int]) 
     slots = [slot(f"e{n}", transition(str(n), f"2026-01-01T00:00:0{n}.000Z")) for n in range(4)]
     story = await read_run("r1", stream(*(slots[n] for n in order)))
     assert [event["kind"] for event in story["events"]] == ["0", "1", "2", "3"]
+
+
+async def test_what_was_done_again_after_a_crash_is_told_once_whatever_stands_beside_it() -> None:
+    first = [transition("started", "1"), transition("finished", "2"), transition("started", "3", task="b")]
+    again = [transition("started", "7"), transition("finished", "8")]
+    story = await read_run("r1", stream(slot("e1", *first), slot("e2", *again)))
+    assert [(event["task"], event["kind"], event["at"]) for event in story["events"]] == [
+        ("a", "started", "1"),
+        ("a", "finished", "2"),
+        ("b", "started", "3"),
+    ]
+
+
+async def test_a_script_that_notes_the_same_thing_twice_has_noted_it_twice() -> None:
+    noted = transition("noted", "1")
+    assert len((await read_run("r1", stream(slot("e1", noted, noted))))["events"]) == 2
