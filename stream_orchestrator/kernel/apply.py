@@ -100,7 +100,8 @@ class Stepper(Struct, frozen=True):
         )
         if len(row.tokens) < len(self.task.upstream):
             return Decision(row=row)
-        return self._ready(row)
+        # In the order of the document, whatever came first: a call made again after a crash has the same text.
+        return self._ready(replace(row, tokens={source: row.tokens[source] for source in self.task.upstream}))
 
     def on_reply(self, row: StepRow | None, reply: Reply, position: str, *, size: int = 0) -> Decision | None:
         """A call was answered. None: nobody here asked."""

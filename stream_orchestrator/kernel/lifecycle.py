@@ -103,7 +103,7 @@ class Lifecycle:
         if last is not None:
             await self._last(part, run, last, slot=slot)
         else:
-            await together(self.telling.audit(part, run, slot.at, slot.told))
+            await together(self.telling.audit(part, run, slot.at, slot.take_told()), *slot.early)
 
     def _take_last(self, part: Part, run: RunRow, token: Token, *, size: int) -> StepRow | None:
         """The row of the implicit last task with this token in it; None when it has it already."""
@@ -127,7 +127,7 @@ class Lifecycle:
         """Other leaves are still to come: what came is kept."""
         opened = part.write(ids.run_key(run.run_id)) if slot.opening else None
         kept = part.write(ids.step_key(run.run_id, RESULT))
-        await together(opened, kept, self.telling.audit(part, run, slot.at, slot.told))
+        await together(opened, kept, self.telling.audit(part, run, slot.at, slot.take_told()), *slot.early)
 
     def _reports(self, part: Part, last: StepRow) -> dict[str, Report]:
         """Every task's report: from the tokens and their trails, and from the rows of this partition."""
@@ -158,7 +158,7 @@ class Lifecycle:
 
         What the slot has to tell goes first: when the row is there, nothing of this slot is done again.
         """
-        await together(self.telling.audit(part, run, slot.at, slot.told))
+        await together(self.telling.audit(part, run, slot.at, slot.take_told()), *slot.early)
         await part.write(key)
         await self._publish(part, key, run)
 

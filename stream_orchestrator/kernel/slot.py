@@ -7,8 +7,10 @@ before it is durable: the rows that hold it go first.
 
 from __future__ import annotations
 
+from asyncio import Future
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -16,6 +18,7 @@ from stream_orchestrator.kernel.apply import Decision, Transition
 from stream_orchestrator.plan.model import TaskPlan
 
 REPEATABLE_SECONDS = 1.0  # of scripts: about what a crash may repeat because tokens did not travel
+QUIET_SECONDS = 1.0  # a script that takes longer lets the slot tell what has happened so far
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +32,10 @@ class Passed:
 
 @dataclass(slots=True, kw_only=True)
 class Slot:
-    """Where a slot stands. `at`: the position (or the timer) it began with, under which every row of it is found again.
+    """Where a slot stands. `at`: the position (or the timer) it began with; every row of it is found again under it.
 
-    `opening`: the run's row is not durable yet. `seconds`: what its scripts have taken.
+    `opening`: the run's row is not durable yet. `seconds`: what its scripts have taken. `early`: what was told before
+    the slot ended, and has to be acknowledged before it does.
     """
 
     at: str
@@ -39,6 +43,12 @@ class Slot:
     told: list[Transition] = field(default_factory=list)
     passed: list[Passed] = field(default_factory=list)
     seconds: float = 0.0
+    early: list[Future[Any]] = field(default_factory=list)
+
+    def take_told(self) -> list[Transition]:
+        """What has not been told yet; it is told with this."""
+        told, self.told = self.told, []
+        return told
 
     def tell(self, task: str, transitions: Iterable[Transition], *, now: float) -> None:
         """What has happened; its audit record is written when the slot ends."""

@@ -5,6 +5,7 @@ The synchronous half changes the row, before anybody else can look; what it retu
 
 from __future__ import annotations
 
+import asyncio
 from asyncio import Future
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ from stream_orchestrator.kernel.limits import MAX_RECORD
 from stream_orchestrator.kernel.ports import Arrived, Part
 from stream_orchestrator.kernel.rows import RunRow, StepRow, hollow
 from stream_orchestrator.kernel.site import Site, live
-from stream_orchestrator.kernel.slot import Passed, Slot
+from stream_orchestrator.kernel.slot import QUIET_SECONDS, Passed, Slot
 from stream_orchestrator.kernel.telling import Telling
 from stream_orchestrator.kernel.wires import CallRecord, call_record
 from stream_orchestrator.plan.model import RESULT, START, TaskPlan
@@ -126,7 +127,8 @@ class Steps:
             return
         await part.write(ids.run_key(run.run_id))
         await together(
-            *(self.site.send(part, task.slug, first) for task in roots), self.telling.audit(part, run, at, slot.told)
+            *(self.site.send(part, task.slug, first) for task in roots),
+            self.telling.audit(part, run, at, slot.take_told()),
         )
 
     async def _go_on(self, part: Part, task: TaskPlan, key: bytes, *, decision: Decision, slot: Slot) -> None:
@@ -163,7 +165,11 @@ class Steps:
         """Run what the decision wants to have run, until it wants something else; and the run, if it still goes on."""
         slot.tell(task.name, decision.transitions, now=part.now())
         while decision.script is not None:
-            done = await self.site.scripts.run(decision.script)
+            early = asyncio.get_running_loop().call_later(QUIET_SECONDS, self._tell_early, part, decision.row, slot)
+            try:
+                done = await self.site.scripts.run(decision.script)
+            finally:
+                early.cancel()
             slot.seconds += done.seconds
             slot.tell(task.name, self.telling.heard(task, decision.script, done), now=part.now())
             run, row = live(part, decision.row.run_id), part.get(key)
@@ -174,13 +180,26 @@ class Steps:
             self._settle(part, key, decision)
         return live(part, decision.row.run_id), decision
 
+    def _tell_early(self, part: Part, row: StepRow, slot: Slot) -> None:
+        """A slow script: who looks for the run finds it, and reads what has happened so far."""
+        run = live(part, row.run_id)
+        if run is None:
+            return
+        if slot.opening:
+            slot.early.append(part.write(ids.run_key(run.run_id)))
+        told = self.telling.audit(part, run, slot.at, slot.take_told())
+        if told is not None:
+            slot.early.append(told)
+
     async def _send(
         self, part: Part, run: RunRow, task: TaskPlan, key: bytes, *, decision: Decision, parcel: Parcel, slot: Slot
     ) -> None:
         """Rows that nobody may be told of before they are durable, then all the rest in one wait."""
         opened = part.write(ids.run_key(run.run_id)) if slot.opening or decision.abort else None
-        # What passed here is durable in no token: a call that it led to may not be seen before the row that keeps it.
-        first = decision.first or bool(slot.passed and parcel.call)
+        # What was passed, here or to a join from another slot, is durable in no token: a call that is made of it may
+        # not be seen before the row that keeps it.
+        passed = bool(slot.passed) or (self.site.passing and len(task.upstream) > 1)
+        first = decision.first or (passed and parcel.call is not None)
         await together(part.write(key) if first else None, opened)
         if live(part, run.run_id) is None:
             return
@@ -188,7 +207,8 @@ class Steps:
             *(self.site.send(part, self.site.slug(name), token, parcel.token) for name, token in decision.edges(task)),
             _ask(part, parcel.call),
             part.write(key) if decision.durable and not first and not decision.duplicate else None,
-            self.telling.audit(part, run, slot.at, slot.told),
+            self.telling.audit(part, run, slot.at, slot.take_told()),
+            *slot.early,
         )
         if decision.row.state == "done":
             await self._ended(part, run, task, key, decision)
