@@ -20,8 +20,9 @@ from stream_orchestrator.streaming.brokers import EmbeddedBroker
 from stream_orchestrator.streaming.client import Outgoing, administering, follow, produce, read_all
 from stream_orchestrator.streaming.core.changelog import BEGIN
 from stream_orchestrator.streaming.records import Record
+from stream_orchestrator.streaming.serving import WorkerSettings
 from stream_orchestrator.streaming.settings import StreamSettings
-from stream_orchestrator.streaming.worker import Worker, WorkerSettings
+from stream_orchestrator.streaming.worker import Worker
 
 DOCUMENT = Path(__file__).with_name("appends.yaml")
 PARTITIONS = 4

@@ -23,8 +23,9 @@ from stream_orchestrator.plan.model import Plan
 from stream_orchestrator.streaming import heap
 from stream_orchestrator.streaming.core.model import AppSpec
 from stream_orchestrator.streaming.deployments import Deployment
+from stream_orchestrator.streaming.serving import WorkerSettings
 from stream_orchestrator.streaming.settings import StreamSettings
-from stream_orchestrator.streaming.worker import Worker, WorkerSettings
+from stream_orchestrator.streaming.worker import Worker
 from stream_orchestrator.tasks import KINDS
 
 SESSION = 30.0  # longer than a side is ever stopped in its tracks

@@ -85,7 +85,8 @@ def _built(orders: Orders, stream: StreamSettings) -> tuple[Any, Any]:
         log.warning("%s:%d:%d: %s", problem.file, problem.line, problem.column, problem.message)
     refuse_incomplete(sources.plans, orders.functions, offline=orders.offline)
     from stream_orchestrator.observe.watch import Eyes
-    from stream_orchestrator.streaming.worker import Worker, WorkerSettings
+    from stream_orchestrator.streaming.serving import WorkerSettings
+    from stream_orchestrator.streaming.worker import Worker
 
     settings = WorkerSettings(
         stream=replace(stream, instance_id=os.environ.get(INSTANCE_VARIABLE)),

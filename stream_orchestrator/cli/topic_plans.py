@@ -14,9 +14,7 @@ from stream_orchestrator.plan.model import Plan
 from stream_orchestrator.streaming import client, provisioning
 from stream_orchestrator.streaming.deployments import Deployment, Deployments
 from stream_orchestrator.streaming.provisioning import Profile, TopicState
-from stream_orchestrator.streaming.settings import StreamSettings
-from stream_orchestrator.streaming.topic_kinds import TopicSpec
-from stream_orchestrator.streaming.worker import (
+from stream_orchestrator.streaming.serving import (
     WorkerSettings,
     house_specs,
     pipeline_specs,
@@ -24,6 +22,8 @@ from stream_orchestrator.streaming.worker import (
     topic_specs,
     version_specs,
 )
+from stream_orchestrator.streaming.settings import StreamSettings
+from stream_orchestrator.streaming.topic_kinds import TopicSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

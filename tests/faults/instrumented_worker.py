@@ -18,8 +18,9 @@ from typing import Any
 
 from stream_orchestrator.cli.logs import start_logging
 from stream_orchestrator.plan.loading import load_plan
+from stream_orchestrator.streaming.serving import WorkerSettings
 from stream_orchestrator.streaming.settings import StreamSettings
-from stream_orchestrator.streaming.worker import Worker, WorkerSettings
+from stream_orchestrator.streaming.worker import Worker
 
 HOUR = 3600.0
 TICK = 0.005

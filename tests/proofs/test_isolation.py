@@ -19,7 +19,8 @@ from stream_orchestrator.plan import names
 from stream_orchestrator.plan.loading import load_plan
 from stream_orchestrator.plan.model import Plan
 from stream_orchestrator.streaming.client import Outgoing, produce, read_all, reading
-from stream_orchestrator.streaming.worker import Worker, WorkerSettings
+from stream_orchestrator.streaming.serving import WorkerSettings
+from stream_orchestrator.streaming.worker import Worker
 
 EVENTS = 40
 SCRIPT = """

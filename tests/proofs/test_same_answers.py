@@ -28,7 +28,8 @@ from support.made_pipelines import Expected, Made, make
 
 import stream_orchestrator
 from stream_orchestrator.streaming.client import Outgoing, produce, read_all
-from stream_orchestrator.streaming.worker import Worker, WorkerSettings
+from stream_orchestrator.streaming.serving import WorkerSettings
+from stream_orchestrator.streaming.worker import Worker
 
 SEED = int(os.environ.get("SAME_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 LONG = int(os.environ.get("SAME_PIPELINES", "0"))

@@ -22,7 +22,8 @@ from stream_orchestrator.plan.loading import load_plan
 from stream_orchestrator.streaming.client import Outgoing, produce, read_all, reading
 from stream_orchestrator.streaming.core.changelog import Replay
 from stream_orchestrator.streaming.records import Record
-from stream_orchestrator.streaming.worker import Worker, WorkerSettings
+from stream_orchestrator.streaming.serving import WorkerSettings
+from stream_orchestrator.streaming.worker import Worker
 
 PIPELINE = Path(__file__).parent / "pipelines" / "cheap-proof.yaml"
 RUNS = int(os.environ.get("TABLES_RUNS", "10000"))

@@ -16,7 +16,8 @@ from stream_orchestrator.kernel.watch import Blind, SpanRecord
 from stream_orchestrator.plan import names
 from stream_orchestrator.plan.loading import load_plan
 from stream_orchestrator.streaming.client import Outgoing, produce, reading
-from stream_orchestrator.streaming.worker import Worker, WorkerSettings
+from stream_orchestrator.streaming.serving import WorkerSettings
+from stream_orchestrator.streaming.worker import Worker
 
 PIPELINE = """
 name: "Traced"

@@ -20,7 +20,8 @@ from stream_orchestrator.plan import names
 from stream_orchestrator.plan.loading import load_plan
 from stream_orchestrator.plan.model import Plan
 from stream_orchestrator.streaming.client import Outgoing, Position, produce, reading
-from stream_orchestrator.streaming.worker import Worker, WorkerSettings
+from stream_orchestrator.streaming.serving import WorkerSettings
+from stream_orchestrator.streaming.worker import Worker
 
 PIPELINE = """
 name: Books

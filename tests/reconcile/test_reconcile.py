@@ -18,7 +18,7 @@ from stream_orchestrator.streaming import reconcile as reconciling
 from stream_orchestrator.streaming.client import Outgoing, administering, produce, reading
 from stream_orchestrator.streaming.provisioning import apply
 from stream_orchestrator.streaming.reconcile import reconcile
-from stream_orchestrator.streaming.worker import topic_specs
+from stream_orchestrator.streaming.serving import topic_specs
 
 Site, Serve = Any, Any  # of conftest.py
 KEYS = ["input", "duplicates", "in_flight", "succeeded", "degraded", "failed", "rejected", "lost"]

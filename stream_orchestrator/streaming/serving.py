@@ -1,0 +1,91 @@
+"""How a worker serves, and the topics that it needs for what it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stream_orchestrator.plan import names
+from stream_orchestrator.plan.model import RESULT, START, Plan
+from stream_orchestrator.streaming.deployments import Deployment
+from stream_orchestrator.streaming.provisioning import Profile
+from stream_orchestrator.streaming.settings import StreamSettings
+from stream_orchestrator.streaming.topic_kinds import TopicSpec, topic_spec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """How a worker serves. Times in seconds; `partitions` are those of topics made now, never of existing ones."""
+
+    stream: StreamSettings
+    prefix: str = ""
+    production: bool = False
+    allow_unsafe: bool = False
+    partitions: int = 8
+    drain: float = 30.0
+    drain_calls: float = 300.0
+    functions: tuple[str, ...] = ()
+    offline: bool = False
+    script_workers: int = 0
+
+    @property
+    def profile(self) -> Profile:
+        """How safe topics must be."""
+        return Profile(production=self.production, allow_unsafe=self.allow_unsafe)
+
+
+def topic_specs(plans: Sequence[Plan], settings: WorkerSettings) -> list[TopicSpec]:
+    """Every topic that a worker of these plans needs, as it would be made now."""
+    specs = house_specs(settings.prefix)
+    for plan in plans:
+        shards = dict.fromkeys(services_of(plan, settings), settings.partitions)
+        deployed = Deployment(plan=plan, partitions=settings.partitions, shards=shards)
+        specs += pipeline_specs(settings.prefix, plan.slug, inputs=settings.partitions, fixed=settings.partitions)
+        specs += version_specs(settings.prefix, deployed)
+    return list({spec.name: spec for spec in specs}.values())
+
+
+def house_specs(prefix: str) -> list[TopicSpec]:
+    """The topics that all pipelines of a prefix share."""
+    return [
+        topic_spec("plans", names.plans_topic(prefix), partitions=1),
+        topic_spec("audit", names.audit_topic(prefix), partitions=8),
+        topic_spec("dlq", names.house_dlq_topic(prefix), partitions=1),
+    ]
+
+
+def pipeline_specs(prefix: str, slug: str, *, inputs: int, fixed: int) -> list[TopicSpec]:
+    """A pipeline's own topics: `inputs` partitions where users put events, `fixed` where copies of an id meet.
+
+    The input's table holds what is known of each input partition and nothing across them: it grows when users' does.
+    """
+    input_topic, ingest_topic = names.input_topic(prefix, slug), names.ingest_topic(prefix, slug)
+    return [
+        topic_spec("input", input_topic, partitions=inputs),
+        topic_spec("table", f"{input_topic}.table", partitions=inputs, grows=True),
+        topic_spec("results", names.results_topic(prefix, slug), partitions=inputs),
+        topic_spec("dlq", names.dlq_topic(prefix, slug), partitions=inputs),
+        topic_spec("ingest", ingest_topic, partitions=fixed),
+        topic_spec("table", f"{ingest_topic}.table", partitions=fixed),
+    ]
+
+
+def version_specs(prefix: str, deployed: Deployment) -> list[TopicSpec]:
+    """A version's inboxes and table, and the call topics of its services."""
+    plan, count = deployed.plan, deployed.partitions
+    slugs = (START, *(task.slug for task in plan.tasks), RESULT)
+    specs = [topic_spec("inbox", names.inbox(prefix, plan, slug), partitions=count) for slug in slugs]
+    specs.append(topic_spec("table", names.table_topic(prefix, plan), partitions=count))
+    for service, shards in deployed.shards.items():
+        topic = names.calls_topic(prefix, service)
+        specs.append(topic_spec("calls", topic, partitions=shards))
+        specs.append(topic_spec("calls-answers", names.answers_topic(prefix, service), partitions=shards))
+        specs.append(topic_spec("calls-table", f"{topic}.table", partitions=shards))
+    return specs
+
+
+def services_of(plan: Plan, settings: WorkerSettings) -> tuple[str, ...]:
+    """The services a version may ask. Offline, every model is answered by one."""
+    if not plan.services:
+        return ()
+    return ("offline",) if settings.offline else plan.services
