@@ -204,7 +204,7 @@ def _asker(models: Models | None) -> _Script:
 
 
 def _answer(request: CallRequest, said: Any) -> Answer:
-    text = said if isinstance(said, str) else orjson.dumps(said).decode()
+    text = str(said) if isinstance(said, str) else orjson.dumps(said).decode()  # a plain `str`, whatever kind it was
     asked = sum(len(message["content"]) for message in request.messages)
     return Answer(text=text, model=request.model, input_tokens=asked // 4, output_tokens=len(text) // 4)
 

@@ -153,8 +153,12 @@ class CallAgent:
         try:
             patience = max(0.0, request.deadline - part.now()) if request.deadline else None
             async with self.turns.turn(patience):  # past its deadline the service refuses it, turn or no turn
+                if not _unanswered(part, key):
+                    return  # while it waited, an old owner's answer came
                 self._under_way.add(where)
                 await part.write(key)
+                if not _unanswered(part, key):
+                    return
                 asking = asyncio.ensure_future(self._ask(row, request, part.now))
                 answer = await asyncio.shield(asking)
             self._forget(where)
@@ -211,7 +215,9 @@ class CallAgent:
 
         where = (partition, row.call_id.encode())
         self._orphans[where] = task = asyncio.ensure_future(follow())
-        task.add_done_callback(lambda _: self._orphans.pop(where, None))
+        # A while longer: its answer is on its way to whoever has the partition now, and that may be us.
+        loop = asyncio.get_running_loop()
+        task.add_done_callback(lambda _: loop.call_later(rows.GRACE, self._orphans.pop, where, None))
 
     def _running(self, part: Part, key: bytes) -> bool:
         """Whether the call is under way in this process; one whose partition went away and came back is, too."""
@@ -251,6 +257,11 @@ class CallAgent:
                 attributes=attributes,
             )
         )
+
+
+def _unanswered(part: Part, key: bytes) -> bool:
+    row: CallRow | None = part.get(key)
+    return row is not None and row.status == "sent"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ A model that nobody knows costs 0.0 and `known` says False: callers show it as u
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -44,8 +45,13 @@ def _in_table(model: str) -> bool:
     return _calculate(model, 1, 1) is not None
 
 
-@lru_cache(maxsize=4096)  # the same prompt has the same size, and a price is looked up in a thousand steps
 def _calculate(model: str, input_tokens: int, output_tokens: int) -> Any:
+    return _calculated(model, input_tokens, output_tokens, int(time.time() // 60))
+
+
+@lru_cache(maxsize=4096)  # the same prompt has the same size, and a price is looked up in a thousand steps
+def _calculated(model: str, input_tokens: int, output_tokens: int, _minute: int) -> Any:
+    """By the minute: some prices depend on the hour."""
     from genai_prices import Usage, calc_price  # 0.4 s: not at the start of every command
 
     try:

@@ -146,7 +146,11 @@ def on_due(row: CallRow | None, *, now: float, running: bool = False) -> Decisio
     """The row's time has come: a parked call is ambiguous now, and what outlived its run goes."""
     if row is None:
         return Decision(row=None, do="drop")
-    if running or due(row) > now:
+    if running:
+        # In memory only: it wakes again, and not at once.
+        later = replace(row, until=max(row.until, now + GRACE), expires=max(row.expires, now + GRACE))
+        return Decision(row=later, do="wait")
+    if due(row) > now:
         return Decision(row=row, do="wait")
     if row.expires <= now:
         return Decision(row=None, do="delete", write=True)

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 BURST = 0.05  # of a second's attempts may begin in one moment
+MANY = 500  # fewer attempts at once make no waves
 
 
 class Turns:
-    """At most `most` attempts at once; a little more than that may begin in a second.
+    """At most `most` attempts at once; of many, a little more than that may begin in a second.
 
     Attempts that begin in one moment end in one moment: a thousand of them would be waves for a long time, the worker
     idle while it waits and late when they come. Spread over the first second they stay spread.
@@ -19,7 +20,7 @@ class Turns:
     def __init__(self, most: int, *, clock: Callable[[], float] | None = None) -> None:
         self.most = most
         self._slots = asyncio.Semaphore(most)
-        self._pace = 1 / (1.1 * most)
+        self._pace = 1 / (1.1 * most) if most >= MANY else 0.0
         self._ahead = BURST
         self._clock = clock
         self._next = float("-inf")

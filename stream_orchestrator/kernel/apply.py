@@ -90,7 +90,7 @@ class Stepper(Struct, frozen=True):
         """An upstream task has ended. `size` is that of the token's record."""
         row = row or StepRow(run_id=token.run_id, task=self.task.name)
         if token.source in row.tokens or row.state == "done":
-            return self.emit(row) if row.at == position else self._nothing(row)
+            return self.again(row, position)
         row = replace(
             row,
             tokens={**row.tokens, token.source: token},
@@ -102,6 +102,14 @@ class Stepper(Struct, frozen=True):
             return Decision(row=row)
         # In the order of the document, whatever came first: a call made again after a crash has the same text.
         return self._ready(replace(row, tokens={source: row.tokens[source] for source in self.task.upstream}))
+
+    def again(self, row: StepRow, position: str) -> Decision:
+        """A token that the row has came again. Its effects too, if this record made the row's last transition, or may
+        have: what another inbox's record, or a timer, had begun may have been cut short, and come here the next time.
+        Whatever is emitted twice is known by whom it reaches.
+        """
+        elsewhere = row.state in {"done", "calling"} and _inbox(row.at) != _inbox(position)
+        return self.emit(row) if row.at == position or elsewhere else self._nothing(row)
 
     def on_reply(self, row: StepRow | None, reply: Reply, position: str, *, size: int = 0) -> Decision | None:
         """A call was answered. None: nobody here asked."""
@@ -355,6 +363,10 @@ class Stepper(Struct, frozen=True):
             "retryable": fault.passing,
             "reason": fault.reason,
         }
+
+
+def _inbox(position: str) -> str:
+    return position.rsplit("/", 2)[0]
 
 
 def trail_of(row: StepRow) -> tuple[Report, ...]:

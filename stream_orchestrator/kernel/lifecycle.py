@@ -121,22 +121,23 @@ class Lifecycle:
             return self._finish(part, run, slot=slot, last=row, error=error)
         if len(row.tokens) == len(self.site.leaves):
             return self._finish(part, run, slot=slot, last=row)
-        return self._wait_on(part, run, slot)
-
-    async def _wait_on(self, part: Part, run: RunRow, slot: Slot) -> None:
-        """Other leaves are still to come: what came is kept."""
+        # Other leaves are still to come: what came is kept. Posted at once: the run may end before this is waited for.
+        told = self.telling.audit(part, run, slot.at, slot.take_told())
         opened = part.write(ids.run_key(run.run_id)) if slot.opening else None
         kept = part.write(ids.step_key(run.run_id, RESULT))
-        await together(opened, kept, self.telling.audit(part, run, slot.at, slot.take_told()), *slot.early)
+        return _settled(told, opened, kept, *slot.early)
 
     def _reports(self, part: Part, last: StepRow) -> dict[str, Report]:
         """Every task's report: from the tokens and their trails, and from the rows of this partition."""
         found = {report.task: report for report in trail_of(last)}
-        for task in self.site.plan.tasks:
-            row = part.get(ids.step_key(last.run_id, task.slug))
-            if isinstance(row, StepRow):
-                for report in (*trail_of(row), *([row.report] if row.report else [])):
-                    found.setdefault(report.task, report)
+        rows = [part.get(ids.step_key(last.run_id, task.slug)) for task in self.site.plan.tasks]
+        steps = [row for row in rows if isinstance(row, StepRow)]
+        # What others worked with first: a step done again after a crash may have come to something else.
+        for report in (
+            *(told for row in steps for told in trail_of(row)),
+            *(row.report for row in steps if row.report),
+        ):
+            found.setdefault(report.task, report)
         return found
 
     # --- the end -------------------------------------------------------------------------------------------------
@@ -222,6 +223,10 @@ class Lifecycle:
     def _early(self, part: Part, run: RunRow, error: dict[str, Any], slot: Slot | None = None) -> Work:
         last = part.get(ids.step_key(run.run_id, RESULT)) or StepRow(run_id=run.run_id, task=RESULT)
         return self._finish(part, run, slot=slot or Slot(at=""), last=last, error=error)
+
+
+async def _settled(*waits: Future[Any] | None) -> None:
+    await together(*waits)
 
 
 def _overflow(task: str, attempts: int, what: str) -> dict[str, Any]:

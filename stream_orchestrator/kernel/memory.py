@@ -77,6 +77,8 @@ class VirtualClock:
 class MemoryPart:
     """The rows of one app in memory (one partition is enough: they never meet)."""
 
+    leaving = False
+
     def __init__(self, world: World, app: App) -> None:
         self.world, self.app, self.number = world, app, 0
         self.rows: dict[bytes, Any] = {}

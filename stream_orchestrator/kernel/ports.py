@@ -43,10 +43,15 @@ class Arrived(Protocol):
 
 
 class Part(Protocol):
-    """The rows of one partition, and its way out. `set` is in memory at once; `write` is done when it is durable."""
+    """The rows of one partition, and its way out. `set` is in memory at once; `write` is done when it is durable.
+
+    `leaving`: nothing new is delivered, and nothing new shall be begun.
+    """
 
     @property
     def number(self) -> int: ...
+    @property
+    def leaving(self) -> bool: ...
     def get(self, key: bytes) -> Any | None: ...
     def set(self, key: bytes, row: Any) -> None: ...
     def write(self, key: bytes) -> Future[Any]: ...

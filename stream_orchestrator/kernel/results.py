@@ -79,7 +79,7 @@ def build(
     """
     plan, run = around.plan, around.run
     ordered = [reports[task.name] for task in plan.tasks if task.name in reports]
-    error = error or first_error(run, ordered)
+    error = error or first_error(run, ordered) or _aborted(run, ordered)
     output: Any = None
     if error is None:
         output, error = _output_of(around, reports)
@@ -139,6 +139,14 @@ def first_error(run: RunRow, reports: Iterable[Report]) -> dict[str, Any] | None
     """Why a run failed: the error of the task that aborted it."""
     errors = {report.task: report.error for report in reports if report.error}
     return errors.get(run.aborted_by) or next(iter(errors.values()), None)
+
+
+def _aborted(run: RunRow, reports: Iterable[Report]) -> dict[str, Any] | None:
+    """A run that was aborted has failed, even if a crash took why: the step that failed then may not fail again."""
+    if not run.aborted_by and all(report.kind != "cancelled" for report in reports):
+        return None
+    error = ended("task_failed", "Aborted", "a task failed, and what it said was lost with a worker")
+    return {**error, "task": run.aborted_by or None}
 
 
 def _output_of(around: Surroundings, reports: Mapping[str, Report]) -> tuple[Any, dict[str, Any] | None]:

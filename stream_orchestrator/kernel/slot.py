@@ -18,6 +18,7 @@ from stream_orchestrator.kernel.apply import Decision, Transition
 from stream_orchestrator.plan.model import TaskPlan
 
 REPEATABLE_SECONDS = 1.0  # of scripts: about what a crash may repeat because tokens did not travel
+DUE = "due/"
 QUIET_SECONDS = 1.0  # a script that takes longer lets the slot tell what has happened so far
 
 
@@ -44,6 +45,11 @@ class Slot:
     passed: list[Passed] = field(default_factory=list)
     seconds: float = 0.0
     early: list[Future[Any]] = field(default_factory=list)
+
+    @property
+    def timed(self) -> bool:
+        """Whether a timer began it."""
+        return self.at.startswith(DUE)
 
     def take_told(self) -> list[Transition]:
         """What has not been told yet; it is told with this."""

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from stream_orchestrator.kernel import events, ids
 from stream_orchestrator.kernel.apply import Decision, Transition
+from stream_orchestrator.kernel.effects import RunScript, ScriptDone
 from stream_orchestrator.kernel.events import Reply, Token
 from stream_orchestrator.kernel.inbox import Handle, Work, ended_by, together
 from stream_orchestrator.kernel.lifecycle import Lifecycle
@@ -22,7 +23,7 @@ from stream_orchestrator.kernel.limits import MAX_RECORD
 from stream_orchestrator.kernel.ports import Arrived, Part
 from stream_orchestrator.kernel.rows import RunRow, StepRow, hollow
 from stream_orchestrator.kernel.site import Site, live
-from stream_orchestrator.kernel.slot import QUIET_SECONDS, Passed, Slot
+from stream_orchestrator.kernel.slot import DUE, QUIET_SECONDS, Passed, Slot
 from stream_orchestrator.kernel.telling import Telling
 from stream_orchestrator.kernel.wires import CallRecord, call_record
 from stream_orchestrator.plan.model import RESULT, START, TaskPlan
@@ -58,24 +59,43 @@ class Steps:
 
     def receive(self, task: TaskPlan, event: events.Event, record: Arrived, part: Part) -> Work | None:
         """A token or a reply in a task's inbox."""
-        run = live(part, event.run_id)
-        decision = None if run is None else self._decide(task, run, event, record=record, part=part)
-        if run is None or decision is None or decision.duplicate:
+        run, size = live(part, event.run_id), len(record.value or b"")
+        key, decision = ids.step_key(event.run_id, task.slug), None
+        match event:
+            case Token() if run is not None and event.source in task.upstream:
+                task, key, decision = self._taken(part, task, run, event, at=record.position, size=size)
+            case Reply() if run is not None:
+                stepper = self.site.stepper(task, run, part)
+                decision = stepper.on_reply(part.get(key), event, record.position, size=size)
+        if decision is None or decision.duplicate:
             self.telling.late(event)
             return None
-        key = ids.step_key(run.run_id, task.slug)
         return self._carry(part, task, key, decision=decision, slot=Slot(at=record.position))
 
-    def _decide(
-        self, task: TaskPlan, run: RunRow, event: events.Event, *, record: Arrived, part: Part
-    ) -> Decision | None:
-        row: StepRow | None = part.get(ids.step_key(run.run_id, task.slug))
-        stepper, size = self.site.stepper(task, run, part), len(record.value or b"")
-        match event:
-            case Token() if event.source in task.upstream:
-                return stepper.on_token(row, event, record.position, size=size)
-            case Reply():
-                return stepper.on_reply(row, event, record.position, size=size)
+    def _taken(
+        self, part: Part, task: TaskPlan, run: RunRow, token: Token, *, at: str, size: int = 0
+    ) -> tuple[TaskPlan, bytes, Decision]:
+        """Who takes a token, and what it decides. A step whose own token was passed before a crash is not run again:
+        the one that has it goes on.
+        """
+        key = ids.step_key(run.run_id, task.slug)
+        row: StepRow | None = part.get(key)
+        ahead = self._ahead(part, run, task) if row is None else None
+        if ahead is None:
+            return task, key, self.site.stepper(task, run, part).on_token(row, token, at, size=size)
+        task, row = ahead
+        return task, ids.step_key(run.run_id, task.slug), self.site.stepper(task, run, part).again(row, at)
+
+    def _ahead(self, part: Part, run: RunRow, task: TaskPlan) -> tuple[TaskPlan, StepRow] | None:
+        """The step down the line that has this one's token already, or the token of one that it was passed through."""
+        while self.site.passing and len(task.downstream) == 1 and task.downstream[0] != RESULT:
+            following = self.site.plan.task(task.downstream[0])
+            row = part.get(ids.step_key(run.run_id, following.slug))
+            if isinstance(row, StepRow):
+                return (following, row) if task.name in row.tokens or row.state == "done" else None
+            if len(following.upstream) > 1:
+                return None
+            task = following
         return None
 
     def on_due(self, part: Part, key: bytes, row: StepRow) -> Work | None:
@@ -85,12 +105,16 @@ class Steps:
         run = live(part, row.run_id)
         if run is None:
             return ended_by(part.delete(key))
-        task = self.site.plan.task(row.task)
-        decision = self.site.stepper(task, run, part).on_due(row)
-        if decision.duplicate:
-            return None
-        slot = Slot(at=f"due/{task.slug}/{row.attempts}")
-        return self._carry(part, task, key, decision=decision, slot=slot)
+        task, slot = self.site.plan.task(row.task), Slot(at=f"{DUE}{row.task}/{row.attempts}")
+        ahead = self._ahead(part, run, task)
+        if ahead is None:
+            decision = self.site.stepper(task, run, part).on_due(row)
+        else:  # it had ended, and was passed on, when a crash took that
+            part.set(key, hollow(row))
+            task, row = ahead
+            key = ids.step_key(run.run_id, task.slug)
+            decision = self.site.stepper(task, run, part).again(row, slot.at)
+        return None if decision.duplicate else self._carry(part, task, key, decision=decision, slot=slot)
 
     def resume(self, part: Part, key: bytes, row: StepRow) -> Work | None:
         """What a timer began before a crash: no record will come again for it."""
@@ -120,28 +144,27 @@ class Steps:
         roots = [task for task in self.site.plan.tasks if task.upstream == (START,)]
         self.telling.began()
         if len(roots) == 1 and self.site.passing:
-            (task,) = roots
-            key = ids.step_key(run.run_id, task.slug)
-            decision = self.site.stepper(task, run, part).on_token(part.get(key), first, at)
-            await self._carry(part, task, key, decision=decision, slot=slot)
-            return
-        await part.write(ids.run_key(run.run_id))
-        await together(
-            *(self.site.send(part, task.slug, first) for task in roots),
-            self.telling.audit(part, run, at, slot.take_told()),
-        )
+            task, key, decision = self._taken(part, roots[0], run, first, at=at)
+            # Runs come as they please, and scripts have to wait for one another: that is what inboxes are for.
+            if decision.script is None:
+                await self._carry(part, task, key, decision=decision, slot=slot)
+                return
+        told = self.telling.audit(part, run, at, slot.take_told())
+        await together(told, part.write(ids.run_key(run.run_id)))
+        await together(*(self.site.send(part, task.slug, first) for task in roots))
 
     async def _go_on(self, part: Part, task: TaskPlan, key: bytes, *, decision: Decision, slot: Slot) -> None:
         """From task to task while a token can be taken here; then everything that others wait for goes out."""
         while True:
             run, done = await self._scripted(part, task, key, decision=decision, slot=slot)
             if run is None:
-                return  # the run ended while the script ran: nobody waits for it
+                await self._over(part, decision.row.run_id, slot)
+                return
             decision, parcel = done, self._parcel(part, task, run, done)
             if parcel.weight(decision.row) > MAX_RECORD:
                 await self.runs.overflow(part, run, task, row=decision.row, slot=slot)
                 return
-            if parcel.token is None or not (self.site.passing and slot.may_pass(decision)):
+            if parcel.token is None or not (self.site.passing and slot.may_pass(decision) and not part.leaving):
                 await self._send(part, run, task, key, decision=decision, parcel=parcel, slot=slot)
                 break
             slot.passed.append(Passed(task, key, decision))
@@ -155,63 +178,92 @@ class Steps:
             decision = stepper.on_token(part.get(key), token, slot.at, size=len(parcel.token))
             self._settle(part, key, decision)
             if decision.duplicate:
+                # Another slot goes on from here, and only that one knows when what was passed is durable.
                 self.telling.late(token)
+                slot.passed.clear()
         for each in slot.passed:
             await self._ended(part, run, each.task, each.key, each.decision)
+
+    async def _over(self, part: Part, run_id: str, slot: Slot) -> None:
+        """The run ended meanwhile, and nobody waits for this; but a crash may take its end, and then this is needed."""
+        await together(*slot.early)
+        key = ids.run_key(run_id)
+        if part.get(key) is not None:
+            await part.write(key)  # behind the row that the end wrote, in its lane
 
     async def _scripted(
         self, part: Part, task: TaskPlan, key: bytes, *, decision: Decision, slot: Slot
     ) -> tuple[RunRow | None, Decision]:
         """Run what the decision wants to have run, until it wants something else; and the run, if it still goes on."""
         slot.tell(task.name, decision.transitions, now=part.now())
+        before = live(part, decision.row.run_id)
         while decision.script is not None:
-            early = asyncio.get_running_loop().call_later(QUIET_SECONDS, self._tell_early, part, decision.row, slot)
-            try:
-                done = await self.site.scripts.run(decision.script)
-            finally:
-                early.cancel()
+            done = await self._patiently(part, decision.row, decision.script, slot=slot)
             slot.seconds += done.seconds
             slot.tell(task.name, self.telling.heard(task, decision.script, done), now=part.now())
             run, row = live(part, decision.row.run_id), part.get(key)
             if run is None or row is None:
+                told = None if before is None else self.telling.audit(part, before, slot.at, slot.take_told())
+                await together(told, *slot.early)
                 return None, decision
             decision = self.site.stepper(task, run, part).on_script(row, done)
             slot.tell(task.name, decision.transitions, now=part.now())
             self._settle(part, key, decision)
         return live(part, decision.row.run_id), decision
 
-    def _tell_early(self, part: Part, row: StepRow, slot: Slot) -> None:
-        """A slow script: who looks for the run finds it, and reads what has happened so far."""
-        run = live(part, row.run_id)
-        if run is None:
-            return
-        if slot.opening:
-            slot.early.append(part.write(ids.run_key(run.run_id)))
-        told = self.telling.audit(part, run, slot.at, slot.take_told())
-        if told is not None:
-            slot.early.append(told)
+    async def _patiently(self, part: Part, row: StepRow, script: RunScript, *, slot: Slot) -> ScriptDone:
+        """Run a script. When it is a slow one, who looks for the run finds it, and reads what has happened so far."""
+        running = asyncio.ensure_future(self.site.scripts.run(script))
+        try:
+            await asyncio.wait({running}, timeout=QUIET_SECONDS)
+            run = None if running.done() else live(part, row.run_id)
+            if run is not None and slot.opening:
+                slot.early.append(part.write(ids.run_key(run.run_id)))
+            if run is not None and (told := self.telling.audit(part, run, slot.at, slot.take_told())) is not None:
+                slot.early.append(told)
+            return await running
+        finally:
+            running.cancel()
 
     async def _send(
         self, part: Part, run: RunRow, task: TaskPlan, key: bytes, *, decision: Decision, parcel: Parcel, slot: Slot
     ) -> None:
-        """Rows that nobody may be told of before they are durable, then all the rest in one wait."""
-        opened = part.write(ids.run_key(run.run_id)) if slot.opening or decision.abort else None
-        # What was passed, here or to a join from another slot, is durable in no token: a call that is made of it may
-        # not be seen before the row that keeps it.
-        passed = bool(slot.passed) or (self.site.passing and len(task.upstream) > 1)
-        first = decision.first or (passed and parcel.call is not None)
-        await together(part.write(key) if first else None, opened)
-        if live(part, run.run_id) is None:
-            return
+        """Everything that is kept goes out at once, as it was decided; what others see waits for it where it must."""
+        kept = self._kept(part, run, key, decision=decision, slot=slot)
+        rests = parcel.call is not None and self._rests_on_rows(task, decision, slot)
+        if decision.first or rests or slot.opening:
+            await together(*kept)
+            kept = []
+            if live(part, run.run_id) is None:
+                await self._over(part, run.run_id, slot)
+                return
         await together(
             *(self.site.send(part, self.site.slug(name), token, parcel.token) for name, token in decision.edges(task)),
             _ask(part, parcel.call),
-            part.write(key) if decision.durable and not first and not decision.duplicate else None,
-            self.telling.audit(part, run, slot.at, slot.take_told()),
-            *slot.early,
+            *kept,
         )
         if decision.row.state == "done":
             await self._ended(part, run, task, key, decision)
+
+    def _kept(self, part: Part, run: RunRow, key: bytes, *, decision: Decision, slot: Slot) -> list[Future[Any] | None]:
+        """The slot's audit, and its rows in the order in which a crash may cut them off."""
+        told = self.telling.audit(part, run, slot.at, slot.take_told())
+        run_key = ids.run_key(run.run_id)
+        if decision.abort:
+            # Why it aborts before that it does: who finds only the second would have no error to tell.
+            return [told, *slot.early, part.write(key), part.write(run_key)]
+        opened = part.write(run_key) if slot.opening else None
+        row = part.write(key) if decision.durable and not decision.duplicate else None
+        return [told, *slot.early, opened, row]
+
+    def _rests_on_rows(self, task: TaskPlan, decision: Decision, slot: Slot) -> bool:
+        """Whether a call is made of what a crash might make otherwise, unless the step's row keeps it.
+
+        What was passed, here or to a join from another slot, is durable in no token; a script that asks may ask another
+        thing; and what a timer began is done again by the timer.
+        """
+        passed = bool(slot.passed) or (self.site.passing and len(task.upstream) > 1)
+        return passed or decision.row.call_number > 0 or slot.timed
 
     async def _ended(self, part: Part, run: RunRow, task: TaskPlan, key: bytes, decision: Decision) -> None:
         if decision.transitions:

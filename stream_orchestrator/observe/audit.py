@@ -39,14 +39,18 @@ async def read_run(run_id: str, records: AsyncIterable[AuditRecord]) -> dict[str
     told: set[bytes] = set()
     for slot in slots.values():
         found = _events(slot)
-        events += [event for event in found if _mark(event) not in told]
-        told.update(map(_mark, found))
+        marks = [_mark(slot, event) for event in found]
+        events += [event for event, mark in zip(found, marks, strict=True) if mark not in told]
+        told.update(marks)
     return {"run_id": run_id, "events": sorted(events, key=lambda event: str(event["at"]))}
 
 
-def _mark(event: dict[str, Any]) -> bytes:
-    """What happened, whenever and in whichever record it is told."""
-    return orjson.dumps([event["task"], event["attempt"], event["kind"], event["details"]], option=orjson.OPT_SORT_KEYS)
+def _mark(slot: dict[str, Any], event: dict[str, Any]) -> bytes:
+    """What happened, whenever and in whichever record it is told. One event may be a run of several pipelines."""
+    return orjson.dumps(
+        [slot.get("pipeline"), event["task"], event["attempt"], event["kind"], event["details"]],
+        option=orjson.OPT_SORT_KEYS,
+    )
 
 
 def _slot(value: bytes | None) -> dict[str, Any] | None:

@@ -176,7 +176,8 @@ def _see_step(trace: _Trace, plan: Plan, step: StepRow, *, now: float) -> None:
     trace.at(slug, step.state)
     if step.due is not None:
         # What a timer began leaves its row as it was: the attempt may take as long as it is allowed to.
-        attempt = task.variants[step.variant].timeout if task is not None else 0.0
+        # What it gives on is taken by other tasks at once, so it may be any of them that runs.
+        attempt = max((way.timeout for each in plan.tasks for way in each.variants), default=0.0)
         trace.open |= step.due + attempt + GRACE > now
 
 

@@ -127,10 +127,12 @@ class Worker:
         settings = self._settings
         await self._chores.end()
         budgets = {app: settings.drain_calls if app in self._call_apps else settings.drain for app in self._stream.apps}
-        moved = [caller.moved(settings.drain_calls) for caller in self._callers]
-        wholes = await asyncio.gather(*(app.drain(budget) for app, budget in budgets.items()), *moved)
+        until = time.monotonic() + settings.drain_calls
+        wholes = await asyncio.gather(*(app.drain(budget) for app, budget in budgets.items()))
+        # Last: a rebalance in the meantime may have taken partitions away under their calls.
+        moved = [await caller.moved(max(0.0, until - time.monotonic())) for caller in self._callers]
         await self._stop()
-        return all(wholes)
+        return all(wholes) and all(moved)
 
     async def close(self) -> None:
         """Stop at once, as a crash would."""
@@ -247,6 +249,10 @@ class Worker:
         for each in others:
             active = self._deployments.active(each.plan.slug).id == each.id
             if active or await in_flight(self._settings.stream, self._settings.prefix, each.plan):
+                # An earlier release may have made them without some that this one needs.
+                await apply(
+                    self._settings.stream, version_specs(self._settings.prefix, each), profile=self._settings.profile
+                )
                 found.append(each)
         return found
 

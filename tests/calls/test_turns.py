@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_orchestrator.calls.turns import BURST, Turns
+from stream_orchestrator.calls.turns import BURST, MANY, Turns
 
 
 class Clock:
@@ -17,7 +17,7 @@ class Clock:
         return self.now
 
 
-@given(most=st.integers(1, 2000), pauses=st.lists(st.floats(0, 2), min_size=1, max_size=300))
+@given(most=st.integers(MANY, 2000), pauses=st.lists(st.floats(0, 2), min_size=1, max_size=300))
 def test_in_no_second_begin_more_attempts_than_a_tenth_over_the_bound(most: int, pauses: list[float]) -> None:
     clock = Clock()
     turns = Turns(most, clock=clock)
@@ -30,7 +30,7 @@ def test_in_no_second_begin_more_attempts_than_a_tenth_over_the_bound(most: int,
     assert all(sum(1 for at in begun if start <= at < start + 1) <= allowed for start in begun)
 
 
-@given(most=st.integers(20, 2000))
+@given(most=st.integers(MANY, 2000))
 def test_a_small_burst_begins_at_once_and_a_whole_bound_within_a_second(most: int) -> None:
     turns = Turns(most, clock=Clock())
     waits = [turns.wait() for _ in range(most)]
@@ -38,6 +38,12 @@ def test_a_small_burst_begins_at_once_and_a_whole_bound_within_a_second(most: in
     assert waits[round(most * BURST) - 1] == 0.0
     assert waits == sorted(waits)
     assert waits[-1] <= 1.0
+
+
+@given(most=st.integers(1, MANY - 1), calls=st.integers(1, 500))
+def test_few_attempts_at_once_are_never_held_back(most: int, calls: int) -> None:
+    turns = Turns(most, clock=Clock())
+    assert all(turns.wait() == 0.0 for _ in range(calls))
 
 
 async def test_no_more_attempts_than_there_may_be_are_under_way() -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import orjson
 import pytest
-from worlds import Theatre, plan, task, variant
+from msgspec.structs import replace
+from worlds import FakeScripts, Theatre, plan, task, variant
 
+from stream_orchestrator.kernel.effects import RunScript, ScriptDone
 from stream_orchestrator.plan.model import Plan
 
 pytestmark = pytest.mark.timeout(600)  # many plays: minutes on a machine that is busy with other things
@@ -54,7 +57,19 @@ def skipping() -> Plan:
     )
 
 
-PLANS = [chain, diamond, wide, troubled, aborted, skipping, shared]
+def failing() -> Plan:
+    return plan(task("a", does="broken"))
+
+
+def failing_late() -> Plan:
+    return plan(task("a"), task("b", "a"), task("c", "b", does="broken"), task("d", "b"), task("e", "c", "d"))
+
+
+def retried_at_once() -> Plan:
+    return plan(task("a", does="flaky", retries=1, retry_delay=0.0), task("b", "a", does="call"), task("c", "b"))
+
+
+PLANS = [chain, diamond, wide, troubled, aborted, skipping, shared, failing, failing_late, retried_at_once]
 
 
 PASSING = pytest.mark.parametrize("passing", [True, False], ids=["tokens passed", "tokens sent"])
@@ -63,11 +78,35 @@ PASSING = pytest.mark.parametrize("passing", [True, False], ids=["tokens passed"
 @PASSING
 @pytest.mark.parametrize("make", PLANS, ids=lambda make: make.__name__)
 async def test_a_run_ends_once_with_one_result_wherever_the_process_dies(make: Any, passing: bool) -> None:
-    effects = await whole(make(), passing).play()
+    calm = whole(make(), passing)
+    effects = await calm.play()
     for crash_at in range(1, effects + 1):
         theatre = whole(make(), passing)
         await theatre.play(crash_at=lambda n, at=crash_at: n == at)
         assert_sound(theatre, f"crash before effect {crash_at} of {effects}")
+        assert outcome(theatre) == outcome(calm), f"crash before effect {crash_at} of {effects}"
+        # Of a run that is aborted, what was still begun is a matter of time.
+        missing = transitions(calm) - transitions(theatre) if outcome(calm)[0] != "failed" else None
+        assert not missing, f"crash before effect {crash_at} of {effects}: the audit lacks {missing}"
+
+
+class Slower(FakeScripts):
+    """Scripts that take longer than a slot may, the second time they run."""
+
+    async def run(self, job: RunScript) -> ScriptDone:
+        done = await super().run(job)
+        return replace(done, seconds=2.0) if self.ran[job.info["task"]] > 1 else done
+
+
+@pytest.mark.parametrize("make", PLANS, ids=lambda make: make.__name__)
+async def test_a_run_ends_once_though_what_was_passed_is_sent_the_second_time(make: Any) -> None:
+    calm = whole(make(), True)
+    effects = await calm.play()
+    for crash_at in range(1, effects + 1):
+        theatre = whole(make(), True, scripts=Slower())
+        await theatre.play(crash_at=lambda n, at=crash_at: n == at)
+        assert_sound(theatre, f"crash before effect {crash_at} of {effects}")
+        assert outcome(theatre) == outcome(calm), f"crash before effect {crash_at} of {effects}"
 
 
 @PASSING
@@ -80,8 +119,18 @@ async def test_a_run_ends_once_whatever_two_places_the_process_dies_in(make: Any
         assert_sound(theatre, f"crashes before effects {first} and {second}")
 
 
-def whole(made: Plan, passing: bool) -> Theatre:
-    theatre = Theatre(made, passing=passing)
+def outcome(theatre: Theatre) -> tuple[str, str | None]:
+    result = theatre.results()[0]
+    return result["status"], (result["error"] or {}).get("type")
+
+
+def transitions(theatre: Theatre) -> set[tuple[str, str, int]]:
+    told = [each for record in theatre.world.topics["audit"] for each in orjson.loads(record.value)["transitions"]]
+    return {(each["task"], each["kind"], each["attempt"]) for each in told}
+
+
+def whole(made: Plan, passing: bool, **more: Any) -> Theatre:
+    theatre = Theatre(made, passing=passing, **more)
     theatre.begin("run-1")
     return theatre
 

@@ -213,12 +213,13 @@ class Theatre:
         """Run until nothing is in flight (or, `until_empty`, until the tables are), crashing before the effects that
         `crash_at` names. Returns how many effects there were.
         """
-        count = 0
+        count, dead = 0, False
 
         def before(name: str) -> None:
-            nonlocal count
-            count += 1
-            if crash_at(count):
+            nonlocal count, dead
+            count += not dead
+            dead = dead or crash_at(count)
+            if dead:  # whatever else still runs in this process has no effect any more
                 raise Crashed
 
         self.world.before_effect = before
@@ -227,6 +228,7 @@ class Theatre:
                 await self.world.run(until=(lambda: False) if until_empty else self.quiet)
                 return count
             except Crashed:
+                dead = False
                 await self.world.crash()
 
     def quiet(self) -> bool:

@@ -324,3 +324,26 @@ async def test_a_record_that_is_too_large_is_its_works_own_problem(world: World)
     assert told == ["too large", "finished"]
     assert world.faults == []
     await world.outlet.flushed()
+
+
+async def test_last_words_go_out_with_what_stands_before_them_though_sending_is_held(world: World) -> None:
+    world.now = 60.0  # the fence is shut: everything queues
+    world.publish(b"1")
+    world.publish(b"2")
+    world.part.last_words(lambda _: world.publish(b"last"))  # type: ignore[arg-type,return-value]
+    world.part.hold()
+    held = world.part.publish("other", partition=0, key=b"k", value=b"3")
+    world.fence.heard(world.now)
+    await turn()
+    assert [value for _, value in world.producer.taken] == [b"1", b"2", b"last"]
+    assert not held.done()
+
+
+async def test_last_words_of_a_frozen_partition_are_not_sent(world: World) -> None:
+    world.now = 60.0
+    world.part.last_words(lambda _: world.publish(b"last"))  # type: ignore[arg-type,return-value]
+    world.part.hold()
+    world.part.freeze()
+    world.fence.heard(world.now)
+    await turn()
+    assert world.producer.taken == []

@@ -76,7 +76,7 @@ class Outlet:
         if lane is not None:
             lane.append(letter)
             return
-        if letter.part.lets_out(letter) and self._fence.open and self._hand_over(letter):
+        if letter.part.lets_out(last=letter.last) and self._fence.open and self._hand_over(letter):
             return
         self._lanes[name] = deque((letter,))
         pump = asyncio.get_running_loop().create_task(self._pump(name))
@@ -100,7 +100,7 @@ class Outlet:
         lane = self._lanes[name]
         try:
             while lane:
-                await self._send(lane[0])
+                await self._send(lane[0], lane)
                 lane.popleft()
         except Exception as fault:
             # Whatever it was, its record is not out: the slot stays open and the process ends.
@@ -122,9 +122,10 @@ class Outlet:
             self._in_air.add()
         return taken
 
-    async def _send(self, letter: Letter) -> None:
+    async def _send(self, letter: Letter, lane: deque[Letter]) -> None:
         part = letter.part
-        while not (part.lets_out(letter) and self._fence.open):
+        # What stands before last words in its lane goes out with them.
+        while not (part.lets_out(last=any(one.last for one in lane)) and self._fence.open):
             # In this order: the answer that opens the fence may have cost us the partition.
             await self._fence.opened()
             if not await part.may_go_on():

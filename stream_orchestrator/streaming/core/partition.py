@@ -50,6 +50,7 @@ class Partition:
         self.app_id = app_id
         self.state = State.RECOVERING
         self.reason = ""
+        self.leaving = False  # nothing more is delivered: a rebalance, or the end
         self.table: Table | None = None
         self.on_rearmed: Callable[[], None] = lambda: None
         self._outlet = outlet
@@ -147,9 +148,9 @@ class Partition:
         await self._decided.wait()
         return self.owned
 
-    def lets_out(self, letter: Letter) -> bool:
-        """Whether it may be sent now. Last words may while sending is held, but not once the partition is frozen."""
-        if letter.last and self.state is State.LIVE:
+    def lets_out(self, *, last: bool) -> bool:
+        """Whether a letter may be sent now. Last words may while sending is held, but not once it is frozen."""
+        if last and self.state is State.LIVE:
             return True
         return self._decided.is_set() and self.state is not State.LOST
 

@@ -35,6 +35,7 @@ class Seat:
 
     def serve(self) -> None:
         """Deliver, and go on with what is left of taking over."""
+        self.part.leaving = False
         self._run(self.desk.run())
         self._run(take_over(self.part))
 
@@ -45,6 +46,7 @@ class Seat:
 
     def dismiss(self) -> None:
         """Deliver nothing more; work in flight goes on."""
+        self.part.leaving = True
         self.desk.clear()
         for task in self._tasks:
             task.cancel()

@@ -6,6 +6,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from aiokafka.errors import KafkaError
+
 from stream_orchestrator.kernel.watch import Blind, Watch
 from stream_orchestrator.streaming.core.app import App
 from stream_orchestrator.streaming.core.check import check_topics
@@ -49,7 +51,11 @@ class Stream:
 
     async def publish(self, topic: str, *, partition: int, key: bytes, value: bytes) -> None:
         """Append a record that belongs to no partition of ours; ends when it is acknowledged."""
-        await (await self._producer.append(topic, partition=partition, key=key, value=value, headers=()))
+        sent = await self._producer.append(topic, partition=partition, key=key, value=value, headers=())
+        try:
+            await sent
+        except KafkaError as fault:
+            raise self._producer.ours(fault) from fault
 
     async def remove(self, app: App, budget: float) -> bool:
         """Let one app stop well, for good. True: nothing was cut."""
