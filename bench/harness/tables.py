@@ -19,6 +19,16 @@ def show(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> N
     print("\n".join(["", title, "", lines[0], rule, *lines[1:]]), flush=True)
 
 
+def bars(title: str, values: Sequence[tuple[str, float]], *, width: int = 48) -> None:
+    """A plot of text: a bar for each value, the longest for the largest."""
+    most = max((value for _, value in values), default=0.0) or 1.0
+    wide = max((len(name) for name, _ in values), default=0)
+    lines = [
+        f"{name.ljust(wide)}  {'█' * max(1, round(width * value / most))} {number(value)}" for name, value in values
+    ]
+    print("\n".join(["", title, "", *lines]), flush=True)
+
+
 def spread(values: Sequence[float], unit: str = "") -> str:
     """`median (least to most)`."""
     if not values:
