@@ -145,8 +145,7 @@ class Steps:
         self.telling.began()
         if len(roots) == 1 and self.site.passing:
             task, key, decision = self._taken(part, roots[0], run, first, at=at)
-            # Runs come as they please, and scripts have to wait for one another: that is what inboxes are for.
-            if decision.script is None:
+            if not _must_wait(slot, decision):
                 await self._carry(part, task, key, decision=decision, slot=slot)
                 return
         told = self.telling.audit(part, run, at, slot.take_told())
@@ -164,25 +163,37 @@ class Steps:
             if parcel.weight(decision.row) > MAX_RECORD:
                 await self.runs.overflow(part, run, task, row=decision.row, slot=slot)
                 return
-            if parcel.token is None or not (self.site.passing and slot.may_pass(decision) and not part.leaving):
+            following = self._next(part, run, task, decision=decision, parcel=parcel, slot=slot)
+            if following is None:
                 await self._send(part, run, task, key, decision=decision, parcel=parcel, slot=slot)
                 break
             slot.passed.append(Passed(task, key, decision))
-            (name,), (token, *_) = task.downstream, decision.tokens
-            if name == RESULT:
-                await self.runs.arrived(part, run, token, size=len(parcel.token), slot=slot)
+            if isinstance(following, str):
+                size = len(parcel.token or b"")
+                await self.runs.arrived(part, run, decision.tokens[0], size=size, slot=slot)
                 break
-            task = self.site.plan.task(name)
-            key = ids.step_key(run.run_id, task.slug)
-            stepper = self.site.stepper(task, run, part)
-            decision = stepper.on_token(part.get(key), token, slot.at, size=len(parcel.token))
+            task, key, decision = following
             self._settle(part, key, decision)
             if decision.duplicate:
                 # Another slot goes on from here, and only that one knows when what was passed is durable.
-                self.telling.late(token)
+                self.telling.late(slot.passed[-1].decision.tokens[0])
                 slot.passed.clear()
         for each in slot.passed:
             await self._ended(part, run, each.task, each.key, each.decision)
+
+    def _next(
+        self, part: Part, run: RunRow, task: TaskPlan, *, decision: Decision, parcel: Parcel, slot: Slot
+    ) -> tuple[TaskPlan, bytes, Decision] | str | None:
+        """Who takes the one token here, and what it decides, or that it is the result. None: it has to be sent."""
+        if parcel.token is None or part.leaving or not (self.site.passing and slot.may_pass(decision)):
+            return None
+        (name,), (token, *_) = task.downstream, decision.tokens
+        if name == RESULT:
+            return RESULT
+        task = self.site.plan.task(name)
+        key = ids.step_key(run.run_id, task.slug)
+        taken = self.site.stepper(task, run, part).on_token(part.get(key), token, slot.at, size=len(parcel.token))
+        return None if _must_wait(slot, taken) else (task, key, taken)
 
     async def _over(self, part: Part, run_id: str, slot: Slot) -> None:
         """The run ended meanwhile, and nobody waits for this; but a crash may take its end, and then this is needed."""
@@ -212,13 +223,11 @@ class Steps:
         return live(part, decision.row.run_id), decision
 
     async def _patiently(self, part: Part, row: StepRow, script: RunScript, *, slot: Slot) -> ScriptDone:
-        """Run a script. When it is a slow one, who looks for the run finds it, and reads what has happened so far."""
+        """Run a script. When it is a slow one, who looks for the run reads what has happened so far."""
         running = asyncio.ensure_future(self.site.scripts.run(script))
         try:
             await asyncio.wait({running}, timeout=QUIET_SECONDS)
             run = None if running.done() else live(part, row.run_id)
-            if run is not None and slot.opening:
-                slot.early.append(part.write(ids.run_key(run.run_id)))
             if run is not None and (told := self.telling.audit(part, run, slot.at, slot.take_told())) is not None:
                 slot.early.append(told)
             return await running
@@ -292,6 +301,11 @@ class Steps:
             step = part.get(key)
             if isinstance(step, StepRow) and step.state == "parked":
                 part.set(key, replace(step, due=part.now()))
+
+
+def _must_wait(slot: Slot, decision: Decision) -> bool:
+    """Runs come as they please, and scripts have to wait for one another: that is what inboxes are for."""
+    return slot.opening and decision.script is not None
 
 
 def _ask(part: Part, call: CallRecord | None) -> Future[Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from typing import Any
 
@@ -318,3 +319,23 @@ async def test_a_fan_out_of_two_hundred_and_its_join_end() -> None:
     (result,) = theatre.results()
     assert len(result["output"]["from"]) == 200
     assert len(theatre.part.rows) == 1
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [[task("a")], [task("a", does="value"), task("b", "a")], [task("a", condition="false"), task("b", "a")]],
+    ids=["first", "second", "after one that is skipped"],
+)
+async def test_no_script_runs_in_the_slot_that_a_run_begins_with(tasks: list[dict[str, Any]]) -> None:
+    """Scripts wait for one another; runs that wait in start slots would leave no slot for timers and cancels."""
+
+    class Hung:
+        async def run(self, job: Any) -> Any:
+            await asyncio.Event().wait()
+
+    theatre = Theatre(plan(*tasks), scripts=Hung())
+    theatre.begin("run-1")
+    start = theatre.wires.inbox(START)
+    await theatre.world.run(until=lambda: bool(theatre.world._acked[start]))
+    assert theatre.world._acked[start] == 1
+    await theatre.world.stop()
