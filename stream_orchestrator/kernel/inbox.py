@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from asyncio import Future
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,6 @@ async def together(*waits: Future[Any] | None) -> list[Any]:
     return [await wait for wait in waits if wait is not None]
 
 
-async def ended_by(wait: Awaitable[Any] | None) -> None:
-    """Work that is this one wait."""
-    if wait is not None:
-        await wait
+async def ended_by(*waits: Future[Any] | None) -> None:
+    """Work that is these waits and nothing else."""
+    await together(*waits)

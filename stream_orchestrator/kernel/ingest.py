@@ -23,7 +23,7 @@ from stream_orchestrator.kernel import audit, ids, results
 from stream_orchestrator.kernel.apply import Transition
 from stream_orchestrator.kernel.events import Begin, encode
 from stream_orchestrator.kernel.identity import Identity, headers_of, read
-from stream_orchestrator.kernel.inbox import together
+from stream_orchestrator.kernel.inbox import ended_by, together
 from stream_orchestrator.kernel.ingest_rows import Codec, KnownId, Switches
 from stream_orchestrator.kernel.limits import MAX_RECORD, MIB, excerpt
 from stream_orchestrator.kernel.ports import Arrived, Part
@@ -113,7 +113,7 @@ class Ingest:
         if not isinstance(row, KnownId) or row.expires > part.now():
             return None
         gone = part.delete(key)
-        return None if gone is None else _settled(gone)
+        return None if gone is None else ended_by(gone)
 
     async def on_recovered(self, part: Part) -> None:
         """A partition of the input is ours: remember where its records end that an earlier owner may have admitted."""
@@ -429,7 +429,3 @@ def _position(text: str) -> str:
     _, partition, offset = text.rsplit("/", 2)
     int(partition), int(offset)
     return text
-
-
-async def _settled(wait: Any) -> None:
-    await wait

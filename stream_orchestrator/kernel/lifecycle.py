@@ -125,7 +125,7 @@ class Lifecycle:
         told = self.telling.audit(part, run, slot.at, slot.take_told())
         opened = part.write(ids.run_key(run.run_id)) if slot.opening else None
         kept = part.write(ids.step_key(run.run_id, RESULT))
-        return _settled(told, opened, kept, *slot.early)
+        return ended_by(told, opened, kept, *slot.early)
 
     def _reports(self, part: Part, last: StepRow) -> dict[str, Report]:
         """Every task's report: from the tokens and their trails, and from the rows of this partition."""
@@ -223,10 +223,6 @@ class Lifecycle:
     def _early(self, part: Part, run: RunRow, error: dict[str, Any], slot: Slot | None = None) -> Work:
         last = part.get(ids.step_key(run.run_id, RESULT)) or StepRow(run_id=run.run_id, task=RESULT)
         return self._finish(part, run, slot=slot or Slot(at=""), last=last, error=error)
-
-
-async def _settled(*waits: Future[Any] | None) -> None:
-    await together(*waits)
 
 
 def _overflow(task: str, attempts: int, what: str) -> dict[str, Any]:

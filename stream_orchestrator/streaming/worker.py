@@ -249,10 +249,6 @@ class Worker:
         for each in others:
             active = self._deployments.active(each.plan.slug).id == each.id
             if active or await in_flight(self._settings.stream, self._settings.prefix, each.plan):
-                # An earlier release may have made them without some that this one needs.
-                await apply(
-                    self._settings.stream, version_specs(self._settings.prefix, each), profile=self._settings.profile
-                )
                 found.append(each)
         return found
 

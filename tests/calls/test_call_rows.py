@@ -52,6 +52,14 @@ def answered() -> CallRow:
 # --- each decision by itself
 
 
+def test_a_call_under_way_whose_time_has_come_wakes_again_later_and_not_at_once() -> None:
+    row = replace(sent(), request=asks().request, until=50.0)
+    decision = rows.on_due(row, now=RUN_ENDS + 5, running=True)
+    assert (decision.do, decision.write) == ("wait", False)
+    assert decision.row is not None
+    assert rows.due(decision.row) > RUN_ENDS + 5
+
+
 def test_a_new_call_is_attempted_after_its_row_is_durable() -> None:
     decision = on_call(None)
     assert (decision.do, decision.write) == ("attempt", True)

@@ -124,8 +124,7 @@ class Outlet:
 
     async def _send(self, letter: Letter, lane: deque[Letter]) -> None:
         part = letter.part
-        # What stands before last words in its lane goes out with them.
-        while not (part.lets_out(last=any(one.last for one in lane)) and self._fence.open):
+        while not (self._may_go(part, lane) and self._fence.open):
             # In this order: the answer that opens the fence may have cost us the partition.
             await self._fence.opened()
             if not await part.may_go_on():
@@ -141,6 +140,10 @@ class Outlet:
             self._refuse(letter, fault)
         else:
             future.add_done_callback(partial(self._sent, letter))
+
+    def _may_go(self, part: Partition, lane: deque[Letter]) -> bool:
+        """What stands before last words in its lane goes out with them; looked for only while sending is held."""
+        return part.lets_out(last=False) or (part.lets_out(last=True) and any(one.last for one in lane))
 
     def _sent(self, letter: Letter, sent: asyncio.Future[object]) -> None:
         if sent.cancelled():
