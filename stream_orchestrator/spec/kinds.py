@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, PlainValidator, WithJsonSchema
+from pydantic import BaseModel, PlainValidator, WithJsonSchema
 
 from stream_orchestrator.spec import quantities
 from stream_orchestrator.spec.fields import (
     AlertCondition,
-    Bound,
     PositiveSeconds,
-    RateAmount,
     Seconds,
     Shift,
     Spec,
@@ -20,7 +18,6 @@ from stream_orchestrator.spec.fields import (
     Texts,
     about,
     bad_value,
-    kind_name,
     needed,
 )
 from stream_orchestrator.spec.pipeline import (
@@ -39,14 +36,9 @@ from stream_orchestrator.spec.pipeline import (
     Security,
     Version,
 )
+from stream_orchestrator.spec.testing import IntegrationTest, LoadTest, ReplayTest, TestSuite
 
 PIPELINE, COMPONENT, CONFIG = "pipeline", "component", "config"
-
-
-def _positive(value: int) -> int:
-    if value < 1:
-        raise bad_value("must be at least 1", "write a whole number above zero")
-    return value
 
 
 def _percentage(value: Any) -> float:
@@ -56,126 +48,7 @@ def _percentage(value: Any) -> float:
     return float(number)
 
 
-def _step(value: Any) -> Any:
-    """A step is a name, or a map of one name to what it is given."""
-    named = isinstance(value, dict) and len(value) == 1
-    if not named and not (isinstance(value, str) and value.strip()):
-        got = f"a map of {len(value)} keys" if isinstance(value, dict) else kind_name(value)
-        raise bad_value(
-            f"must be a name, or a name with what it is given, not {got}", "write `- name` or `- name: value`"
-        )
-    return value
-
-
-Positive = Annotated[int, AfterValidator(_positive)]
 Percentage = Annotated[float, PlainValidator(_percentage), WithJsonSchema({"type": ["number", "string"]})]
-Step = Annotated[
-    str | dict[str, Any], PlainValidator(_step), WithJsonSchema({"type": ["string", "object"], "maxProperties": 1})
-]
-
-
-class CaseValidation(Spec):
-    """Bounds of one test."""
-
-    noun: ClassVar[str] = "`validation` of a test"
-
-    response_time: Bound | None = about('"< 30 seconds"')
-    memory_usage: Bound | None = about('"< 1GB"')
-
-
-class TestCase(Spec):
-    """One test of a suite."""
-
-    noun: ClassVar[str] = "a test"
-    __test__ = False  # not a test of pytest's
-
-    name: Text = needed("its name")
-    description: str | None = about("what it shows")
-    input: dict[str, Any] | None = about("the event")
-    expected_output: Any = about("a part of the output; values may be comparisons")
-    expected_error: Text | None = about("the type of the error")
-    error_message: Text | None = about("text that the error's message holds")
-    validation: CaseValidation | None = about("bounds")
-    mocks: Any = about("answers of models and helpers")
-
-
-class TestSuite(Header):
-    """Tests of one pipeline."""
-
-    noun: ClassVar[str] = "a test suite"
-    __test__ = False
-
-    type: Literal["test_suite"] = needed("`test_suite`")
-    pipeline: Text | None = about("which pipeline; default: the one that the suite's name holds")
-    tests: list[TestCase] = needed("the tests", min_length=1)
-
-
-class IntegrationCase(Spec):
-    """One test with services around it."""
-
-    noun: ClassVar[str] = "an integration test"
-
-    name: Text = needed("its name")
-    description: str | None = about("what it shows")
-    pipeline: Text = needed("which pipeline")
-    inputs: dict[str, Any] | None = about("the event")
-    validate_: list[Step] | None = about("what must hold afterwards, each a name and a value", alias="validate")
-
-
-class IntegrationTest(Header):
-    """Tests with setup and teardown."""
-
-    noun: ClassVar[str] = "an integration test"
-
-    type: Literal["integration_test"] = needed("`integration_test`")
-    setup: list[Step] | None = about("steps before, each a helper function")
-    tests: list[IntegrationCase] = needed("the tests", min_length=1)
-    teardown: list[Step] | None = about("steps after")
-
-
-class Scenario(Spec):
-    """One load."""
-
-    noun: ClassVar[str] = "a test scenario"
-
-    name: Text = needed("its name")
-    concurrent_users: Positive = needed("how many at once")
-    duration: PositiveSeconds = needed("how long")
-    ramp_up_time: Seconds | None = about("how long until all are there")
-    target_throughput: RateAmount | None = about('"5 requests/second"')
-    acceptable_error_rate: Bound | None = about('"< 5%"')
-
-
-class LoadValidation(Spec):
-    """Bounds under load."""
-
-    noun: ClassVar[str] = "`validation` of a load test"
-
-    response_time_p95: Bound | None = about('"< 60 seconds"')
-    error_rate: Bound | None = about('"< 1%"')
-    memory_usage: Bound | None = about('"< 2GB"')
-    cpu_usage: Bound | None = about('"< 80%"')
-
-
-class LoadTest(Header):
-    """What the pipeline bears."""
-
-    noun: ClassVar[str] = "a load test"
-
-    type: Literal["load_test"] = needed("`load_test`")
-    pipeline: Text | None = about("which pipeline; default: the one that the test's name holds")
-    test_scenarios: list[Scenario] = needed("the loads", min_length=1)
-    validation: LoadValidation | None = about("bounds")
-
-
-class ReplayTest(Header):
-    """Recorded runs, run again."""
-
-    noun: ClassVar[str] = "a replay test"
-
-    type: Literal["replay_test"] = needed("`replay_test`")
-    pipeline: Text | None = about("which pipeline")
-    runs: Any = about("the recorded runs")
 
 
 class Config(Spec):
