@@ -45,12 +45,12 @@ def readings_of(body: Iterable[ast.stmt]) -> Readings:
     outputs: dict[str, int] = {}
     patterns: dict[str, int] = {}
     for asked, line in _asked(nodes, "get_task_output", "tasks"):
-        found = _pattern(asked)
+        found = pattern_of(asked)
         if isinstance(found, str):
             outputs.setdefault(found, line)
         else:
             patterns.setdefault(ANYTHING.join(map(re.escape, found)), line)
-    variables = ((_pattern(asked), line) for asked, line in _asked(nodes, "get_variable", "inputs", defaulted=False))
+    variables = ((pattern_of(asked), line) for asked, line in _asked(nodes, "get_variable", "inputs", defaulted=False))
     return Readings(
         outputs,
         patterns,
@@ -96,7 +96,7 @@ def _model(call: ast.Call) -> str | None:
     given = given or (call.args[1] if len(call.args) > 1 else None)
     if given is None or (isinstance(given, ast.Constant) and given.value is None):
         return None
-    found = _pattern(given)
+    found = pattern_of(given)
     return found if isinstance(found, str) else ANYTHING
 
 
@@ -109,7 +109,7 @@ def _first_argument(call: ast.Call) -> ast.expr | None:
     return call.args[0] if call.args else next(named, None)
 
 
-def _pattern(node: ast.expr | None) -> str | list[str]:
+def pattern_of(node: ast.expr | None) -> str | list[str]:
     """A literal text, or the constant parts around what is computed (`["process_chunk_", ""]`)."""
     parts = _parts(node)
     if all(isinstance(part, str) for part in parts):

@@ -10,8 +10,9 @@ Promises
 
 from __future__ import annotations
 
+import ast
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -26,7 +27,7 @@ from stream_orchestrator.plan.sandbox import ENVIRONMENT, Render
 from stream_orchestrator.plan.templates import Compiled, TemplateFault, TemplateProblem, compile_tree, problems_of
 from stream_orchestrator.plan.values import text_of
 
-__all__ = ["HEADER", "Prepared", "Script", "ScriptProblem"]
+__all__ = ["HEADER", "Prepared", "Script", "ScriptProblem", "trees"]
 
 _REFUSED = (nodes.Macro, nodes.CallBlock, nodes.FilterBlock, nodes.AssignBlock, nodes.Block)
 
@@ -97,6 +98,15 @@ class Script:
         return Prepared(source, digest, bindings, frozenset(wanted), lines)
 
 
+def trees(text: str) -> Iterator[tuple[tuple[ast.stmt, ...], Callable[[int], int]]]:
+    """The statements as each branch of the templates would have them, and a map from their lines to the script's.
+
+    Raises ScriptProblem or TemplateProblem.
+    """
+    for bound, shape in _variants(text, _tree(text) if _is_templated(text) else None):
+        yield bound.body, shape.line
+
+
 def _assigned(text: str, scope: Mapping[str, Any]) -> frozenset[str]:
     """The names that the script assigns although they come from outside."""
     return frozenset(bind(text).reads.bound & scope.keys())
@@ -148,7 +158,7 @@ def _module(text: str, lines: tuple[int, ...], shared: frozenset[str]) -> tuple[
 
 @lru_cache(maxsize=2048)
 def _parsed(text: str) -> Script:
-    tree = _tree(text) if "{{" in text or "{%" in text or "{#" in text else None
+    tree = _tree(text) if _is_templated(text) else None
     bounds = list(_variants(text, tree))
     template = None if tree is None else _template(text, tree)
     found = [(readings_of(bound.body), bound.reads, shape) for bound, shape in bounds]
@@ -173,6 +183,10 @@ def _parsed(text: str) -> Script:
         lines=lines,
         template=template,
     )
+
+
+def _is_templated(text: str) -> bool:
+    return "{{" in text or "{%" in text or "{#" in text
 
 
 def _marks(bounds: list[tuple[Bound, _Shape]]) -> frozenset[str]:

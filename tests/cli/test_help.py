@@ -87,7 +87,7 @@ def test_an_example_is_understood_and_names_files_that_are_there(name: str, word
 
 @pytest.mark.parametrize(
     "words",
-    [words for name, words in examples() if name in ("validate", "plan", "graph", "schema", "topics list")],
+    [words for name, words in examples() if name in ("validate", "lint", "plan", "graph", "schema", "topics list")],
     ids=" ".join,
 )
 def test_an_example_that_needs_no_broker_works(call: Any, words: list[str]) -> None:
