@@ -26,6 +26,7 @@ from stream_orchestrator.kernel.engine import Engine
 from stream_orchestrator.kernel.events import Begin
 from stream_orchestrator.kernel.identity import payload_of
 from stream_orchestrator.kernel.memory import App, World
+from stream_orchestrator.kernel.memory_state import Desk, State
 from stream_orchestrator.kernel.rows import Codec, RunRow
 from stream_orchestrator.kernel.wires import Wires
 from stream_orchestrator.plan.loading import load_plan
@@ -67,8 +68,9 @@ class Result(BaseModel):
 class Pipeline:
     """A compiled pipeline."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, *, state: State | None = None) -> None:
         self.plan = plan
+        self.state = State() if state is None else state
 
     async def run(
         self, inputs: Mapping[str, Any], *, functions: Functions = (), models: Models | None = None
@@ -91,18 +93,22 @@ class Pipeline:
         files, callables = _sorted(functions)
         calls = CallService(CallSettings.from_env()) if models is None else None
         attempt = _asker(models) if calls is None else _real(calls)
-        pool = ScriptPool(functions=(*self.plan.functions, *files), host_functions=callables)
+        desk = self.state.desk()
+        pool = ScriptPool(functions=(*self.plan.functions, *files), host_functions=callables, notebook=desk.notebook)
         try:
             await pool.start()
             self._complete(pool)
-            return await self._play(run_id, payload, rules=rules, pool=pool, attempt=attempt)
+            return await self._play(run_id, payload, rules=rules, pool=pool, attempt=attempt, desk=desk)
         finally:
             await pool.close()
             if calls is not None:
                 await calls.close()
 
-    async def _play(self, run_id: str, payload: bytes, *, rules: InputRules, pool: ScriptPool, attempt: Any) -> Result:
+    async def _play(
+        self, run_id: str, payload: bytes, *, rules: InputRules, pool: ScriptPool, attempt: Any, desk: Desk
+    ) -> Result:
         world, wires = World(clock=time.time), _wires()
+        desk.join(world, wires)
         engine = Engine(
             plan=self.plan,
             wires=wires,
@@ -110,6 +116,7 @@ class Pipeline:
             scripts=pool,
             rules=rules,
             fetch=_nothing_there,
+            notebook=desk.notebook,
             env={name: os.environ[name] for name in self.plan.env if name in os.environ},
         )
         agents = {agent.topic: agent for agent in engine.agents()}
@@ -120,8 +127,11 @@ class Pipeline:
         try:
             await world.run(until=lambda: bool(world.topics[wires.results]))
         finally:
+            desk.leave(world)
             await world.stop()  # nothing is owed any more: work that outlives its run is cut
-        return Result(**orjson.loads(world.topics[wires.results][0].value or b""))
+        result = Result(**orjson.loads(world.topics[wires.results][0].value or b""))
+        self.state.note(self.plan.slug, result.status, result.output)
+        return result
 
     def _begin(self, run_id: str, payload: bytes) -> Begin:
         now = time.time()
@@ -163,12 +173,16 @@ class Pipeline:
             )
 
 
-def load(path: str | PathLike[str]) -> Pipeline:
-    """Compile a pipeline file. SpecError lists every problem of it; a missing file is one too."""
+def load(path: str | PathLike[str], *, state: State | None = None) -> Pipeline:
+    """Compile a pipeline file. SpecError lists every problem of it; a missing file is one too.
+
+    What its scripts keep by `context.set_*` lives as long as the pipeline object; pipelines share it when they are
+    given the same `State`.
+    """
     file = Path(path)
     if not file.is_file():
         raise SpecError(f"there is no file {file}", hint="give the path of a pipeline document")
-    return Pipeline(load_plan(file))
+    return Pipeline(load_plan(file), state=state)
 
 
 class _Script(Protocol):
@@ -234,6 +248,7 @@ def _wires() -> Wires:
         route=service_of,
         calls=dict.fromkeys(("offline", "openai", "anthropic"), "calls"),
         shards=dict.fromkeys(("offline", "openai", "anthropic"), 1),
+        state="state",
     )
 
 

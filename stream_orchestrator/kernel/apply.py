@@ -10,15 +10,28 @@ Promises
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from stream_orchestrator.errors import RunError
 from stream_orchestrator.kernel import ids
+from stream_orchestrator.kernel.breaker import Signal
 from stream_orchestrator.kernel.effects import Answer, CallRequest, RunScript, ScriptDone
 from stream_orchestrator.kernel.events import Reply, Report, Token, TokenKind
+from stream_orchestrator.kernel.gate import (
+    ASK_SECONDS,
+    Breakers,
+    Shut,
+    after_open,
+    gate_of,
+    open_fault,
+    outcome_of,
+    passage,
+    probe_of,
+    signal,
+)
 from stream_orchestrator.kernel.kinds import Ask, Attempt, Fault, Step, TaskKind, Value
 from stream_orchestrator.kernel.limits import excerpt, misfit
 from stream_orchestrator.kernel.policies import Next, Park, Settle, after_fault
@@ -53,7 +66,7 @@ class Decision(Struct, frozen=True, kw_only=True):
 
     `first`: the row is durable before the effects; `durable`: it is written beside them. `hollow`: the one token
     carries all that the row knows, so once it is acknowledged the row is written without content, to be known as done.
-    `abort`: the run takes no new steps. `duplicate`: nothing happened.
+    `abort`: the run takes no new steps. `duplicate`: nothing happened. `signals` go to breakers.
     """
 
     row: StepRow
@@ -66,6 +79,7 @@ class Decision(Struct, frozen=True, kw_only=True):
     abort: bool = False
     duplicate: bool = False
     transitions: tuple[Transition, ...] = ()
+    signals: tuple[Signal, ...] = ()
 
     def edges(self, task: TaskPlan) -> Iterator[tuple[str, Token]]:
         """Where each token goes; nothing when there are none yet."""
@@ -83,6 +97,7 @@ class Stepper(Struct, frozen=True):
     kinds: Mapping[str, TaskKind]
     now: float
     reaches: Callable[[str], bool] = lambda model: True
+    breakers: Breakers | None = None
 
     # --- events, in the order of a step's life -------------------------------------------------------------------
 
@@ -178,10 +193,54 @@ class Stepper(Struct, frozen=True):
         return self._begin(replace(row, variant_started_at=self.now))
 
     def _begin(self, row: StepRow) -> Decision:
+        if (held := self._held(row)) is not None:
+            return held
         row = self._on_time(replace(row, attempt=row.attempt + 1, attempts=row.attempts + 1, journal={}, call_number=0))
         decision = self._go(row, lambda kind, attempt: kind.begin(attempt))
         started = Transition("started" if row.attempts == 1 else "retried", row.attempts)
         return replace(decision, transitions=(replace(started, at=self.now), *decision.transitions))
+
+    def _held(self, row: StepRow) -> Decision | None:
+        """What its breaker makes of an attempt that would begin; None: it may."""
+        gate = gate_of(self.task.variants[row.variant])
+        if gate is None or self.breakers is None:
+            return None
+        slug = self.around.plan.slug
+        known = self.breakers.breaker(slug, gate.name)
+        match passage(known, row.probe, self.now):
+            case Shut(until):
+                assert known is not None
+                return self._shut(replace(row, probe=""), open_fault(gate, known, self.now), until)
+            case "ask":
+                row = replace(row, probe=probe_of(slug, row, self.now), state="parked", due=self.now + ASK_SECONDS)
+                asked = signal(gate, slug, row, "probe", number=f"probe {row.probe}", until=self._patience(row))
+                return Decision(row=row, signals=(asked,))
+        return None
+
+    def _shut(self, row: StepRow, fault: Fault, until: float) -> Decision:
+        told = Transition("held", row.attempts, {"type": fault.type, "message": fault.message})
+        match after_open(self.task, row, until, deadline=self.around.run.deadline):
+            case Park(due):
+                told_now = () if row.state == "parked" else (told,)  # once, however often it looks again
+                return Decision(row=replace(row, state="parked", due=due), transitions=told_now)
+            case Next():
+                decision = self._fall_back(row, fault)
+            case Settle(how):
+                decision = self._settle(row, fault, how)
+        return replace(decision, transitions=(told, *decision.transitions))
+
+    def _outcome(self, row: StepRow, what: Literal["success", "failure"]) -> tuple[Signal, ...]:
+        """What the breaker of an attempt hears of its end."""
+        gate, slug = gate_of(self.task.variants[row.variant]), self.around.plan.slug
+        if gate is None or self.breakers is None:
+            return ()
+        if not self.breakers.noted(slug, gate.name, failure=what == "failure"):
+            return ()
+        return (signal(gate, slug, row, what, number="outcome"),)
+
+    def _patience(self, row: StepRow) -> float:
+        """Until when an attempt that begins in a moment may take."""
+        return min(self.now + self.task.variants[row.variant].timeout, self.around.run.deadline)
 
     def _again(self, row: StepRow) -> Decision:
         """The attempt as it stands, asked for once more; rendering is deterministic, so it asks for the same."""
@@ -201,8 +260,9 @@ class Stepper(Struct, frozen=True):
     def _follow(self, row: StepRow, outcome: Step, deadline: float) -> Decision:
         match outcome:
             case Value(value):
-                fault = misfit(value)
-                return self._end(row, "value", output=value) if fault is None else self._fault(row, fault)
+                fault, heard = misfit(value), self._outcome(row, "success")
+                decision = self._end(row, "value", output=value) if fault is None else self._fault(row, fault)
+                return replace(decision, signals=(*heard, *decision.signals))
             case Fault():
                 return self._fault(row, outcome)
             case RunScript():
@@ -242,14 +302,17 @@ class Stepper(Struct, frozen=True):
 
     def _fault(self, row: StepRow, fault: Fault) -> Decision:
         told = Transition("failed", row.attempts, {"type": fault.type, "message": excerpt(fault.message, 500)})
+        heard = self._outcome(row, outcome_of(fault)) if fault.passing else ()
+        row = replace(row, probe="")
         match after_fault(self.task, row, fault, now=self.now, deadline=self.around.run.deadline):
             case Park(until):
-                return Decision(row=replace(row, state="parked", due=until), transitions=(told,))
+                return Decision(row=replace(row, state="parked", due=until), transitions=(told,), signals=heard)
             case Next():
                 decision = self._fall_back(row, fault)
             case Settle(how):
                 decision = self._settle(row, fault, how)
-        return replace(decision, transitions=(told, *decision.transitions))
+        both = {"transitions": (told, *decision.transitions), "signals": (*heard, *decision.signals)}
+        return replace(decision, **both)
 
     def _fall_back(self, row: StepRow, fault: Fault) -> Decision:
         answering = self.task.variants[row.variant + 1].name

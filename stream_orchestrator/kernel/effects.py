@@ -41,7 +41,8 @@ class ScriptDone(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a script ended. `value`: its JSON output. `error`: it raised. `timeout`: killed at its deadline.
     `killed`: its process died (memory, `os._exit`, a signal). `call`: it needs the answer number `call_number`.
 
-    `reports` are the side effects it asked of `context`, in order: `{"kind": "log"|"metric"|"audit"|"alert", ...}`.
+    `reports` are the side effects it asked of `context`, in order: `{"kind": "log"|"metric"|"audit"|"alert", ...}`;
+    `events` what it wrote to state (`kernel.state`).
     """
 
     kind: Literal["value", "error", "timeout", "killed", "call"]
@@ -52,6 +53,7 @@ class ScriptDone(Struct, frozen=True, kw_only=True, omit_defaults=True):
     call_number: int = 0
     request: dict[str, Any] | None = None
     reports: tuple[dict[str, Any], ...] = ()
+    events: tuple[Any, ...] = ()
 
 
 class CallRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -167,6 +167,10 @@ class World:
         records.append(record)
         return record
 
+    def delivered(self, topic: str) -> int:
+        """How many records of a topic were handed over."""
+        return self._seen[topic]
+
     def effect(self, name: str, act: Callable[[], Any]) -> asyncio.Future[Any]:
         """One durable effect: it happens whole, or (after a crash before it) not at all."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

@@ -66,6 +66,7 @@ class StepRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `size` counts the bytes that have arrived. `variant` counts fallbacks, `attempt` the tries of this variant,
     `attempts` all; `journal` holds the answers that its script has, by number. `due`: when it wants to be woken.
+    `probe`: what its breaker knows this attempt by, when it is tried whether the service is back.
     """
 
     run_id: str
@@ -90,6 +91,7 @@ class StepRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     due: float | None = None
     size: int = 0
     report: Report | None = None
+    probe: str = ""
 
 
 def hollow(row: StepRow) -> StepRow:

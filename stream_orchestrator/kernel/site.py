@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from asyncio import Future
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from stream_orchestrator.kernel import events, ids
+from stream_orchestrator.kernel import events, ids, state
 from stream_orchestrator.kernel.apply import Stepper
 from stream_orchestrator.kernel.events import Token
 from stream_orchestrator.kernel.identity import payload_of
 from stream_orchestrator.kernel.kinds import TaskKind
+from stream_orchestrator.kernel.notebook import Notebook
 from stream_orchestrator.kernel.ports import Part, Scripts
 from stream_orchestrator.kernel.rows import RunRow
 from stream_orchestrator.kernel.scope import Surroundings
@@ -46,6 +47,7 @@ class Site:
     stub_seconds: float = STUB_SECONDS
     horizon_seconds: float = HORIZON_SECONDS
     passing: bool = True
+    notebook: Notebook = field(default_factory=Notebook)
     leaves: frozenset[str] = frozenset()
     _inputs: OrderedDict[str, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=OrderedDict)
 
@@ -70,7 +72,16 @@ class Site:
 
     def stepper(self, task: TaskPlan, run: RunRow, part: Part) -> Stepper:
         """Applies events to the rows of a task in a run, now."""
-        return Stepper(task, self.around(run), self.kinds, part.now(), self.wires.reaches)
+        return Stepper(task, self.around(run), self.kinds, part.now(), self.wires.reaches, self.notebook)
+
+    def keep(self, part: Part, told: Iterable[Any]) -> list[Future[Any]]:
+        """Tell the owner of state what a slot wrote; the slot ends when it is acknowledged."""
+        sent = []
+        for event in told:
+            partition, key = state.where(event, self.wires.state_shards)
+            value = state.encode_event(event)
+            sent.append(part.publish(self.wires.state, partition=partition, key=key, value=value))
+        return sent
 
     def slug(self, name: str) -> str:
         """The slug of an edge's end."""

@@ -207,11 +207,13 @@ class Steps:
     ) -> tuple[RunRow | None, Decision]:
         """Run what the decision wants to have run, until it wants something else; and the run, if it still goes on."""
         slot.tell(task.name, decision.transitions, now=part.now())
+        slot.early += self.site.keep(part, decision.signals)
         before = live(part, decision.row.run_id)
         while decision.script is not None:
             done = await self._patiently(part, decision.row, decision.script, slot=slot)
             slot.seconds += done.seconds
             slot.tell(task.name, self.telling.heard(task, decision.script, done), now=part.now())
+            slot.early += self.site.keep(part, done.events)
             run, row = live(part, decision.row.run_id), part.get(key)
             if run is None or row is None:
                 told = None if before is None else self.telling.audit(part, before, slot.at, slot.take_told())
@@ -219,6 +221,7 @@ class Steps:
                 return None, decision
             decision = self.site.stepper(task, run, part).on_script(row, done)
             slot.tell(task.name, decision.transitions, now=part.now())
+            slot.early += self.site.keep(part, decision.signals)
             self._settle(part, key, decision)
         return live(part, decision.row.run_id), decision
 

@@ -20,7 +20,7 @@ Headers = tuple[tuple[str, bytes], ...]
 
 class Wires(Struct, frozen=True, kw_only=True):
     """The topics of one version. `inbox_prefix` ends in a dot; `route` names the service of a model, `calls` its topic,
-    `shards` the partition count of that topic.
+    `shards` the partition count of that topic. `state` is the topic of what outlives runs.
     """
 
     inbox_prefix: str
@@ -31,6 +31,8 @@ class Wires(Struct, frozen=True, kw_only=True):
     route: Callable[[str], str]
     calls: Mapping[str, str] = {}
     shards: Mapping[str, int] = {}
+    state: str = ""
+    state_shards: int = 1
 
     def inbox(self, slug: str) -> str:
         """The inbox of a task (or of `start` and `result`)."""

@@ -98,6 +98,16 @@ def audit_topic(prefix: str) -> str:
     return f"{prefix}{HOUSE}.audit"
 
 
+def state_topic(prefix: str) -> str:
+    """What is written to state that outlives runs, for its owner."""
+    return f"{prefix}{HOUSE}.state"
+
+
+def state_table(prefix: str) -> str:
+    """The table of that state; every worker has a copy."""
+    return f"{state_topic(prefix)}.table"
+
+
 def house_dlq_topic(prefix: str) -> str:
     """Undecodable internal records, with their position."""
     return f"{prefix}{HOUSE}.dlq"

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from stream_orchestrator.plan.binding import pieces
 
 ANYTHING = ".*"
+_RECORDS = frozenset(("record_circuit_breaker_success", "record_circuit_breaker_failure"))
+_BREAKERS = _RECORDS | {"get_circuit_breaker_state"}
 _NETWORK = frozenset(
     (
         *("aiohttp", "aiokafka", "anthropic", "asyncpg", "boto3", "botocore", "elasticsearch"),
@@ -27,7 +29,9 @@ class Readings:
     """`outputs` are the literal names asked of `get_task_output` and `tasks`; `patterns` are regexes of computed ones.
 
     `variables` are those asked of `inputs` or `get_variable` without a default. `models` are those given to
-    `process_with_llm`: None for its own default, `ANYTHING` for a computed one.
+    `process_with_llm`: None for its own default, `ANYTHING` for a computed one. `context_methods` are the names asked
+    of `context`, "" when it is handed on as a whole. `breakers` are the circuit breakers named (`ANYTHING`: computed),
+    `records` those that the script records for.
     """
 
     outputs: dict[str, int]
@@ -37,6 +41,9 @@ class Readings:
     waits_for_batch: bool
     variables: dict[str, int]
     models: frozenset[str | None]
+    context_methods: frozenset[str]
+    breakers: frozenset[str]
+    records: frozenset[str]
 
 
 def readings_of(body: Iterable[ast.stmt]) -> Readings:
@@ -59,7 +66,25 @@ def readings_of(body: Iterable[ast.stmt]) -> Readings:
         any(_calls(node, "get_current_batch") or _calls(node, "wait_for_batch_completion") for node in nodes),
         {name: line for name, line in variables if isinstance(name, str)},
         frozenset(_model(node) for node in nodes if isinstance(node, ast.Call) and _asks_a_model(node)),
+        _methods(nodes),
+        _named(nodes, _BREAKERS),
+        _named(nodes, _RECORDS),
     )
+
+
+def _methods(nodes: list[ast.AST]) -> frozenset[str]:
+    asked = {id(node.value): node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    return frozenset(asked.get(id(node), "") for node in nodes if _is_name(node, "context"))
+
+
+def _named(nodes: list[ast.AST], methods: frozenset[str]) -> frozenset[str]:
+    """The first arguments of these methods of `context`."""
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in methods:
+            name = _pattern(_first_argument(node))
+            found.add(name if isinstance(name, str) else ANYTHING)
+    return frozenset(found)
 
 
 def _asked(

@@ -56,7 +56,7 @@ class Script:
     """A script as written, and what it reads; `lines` tells where (by name, output, pattern, variable).
 
     `free_names` are read before they are bound; `called_names` are those that are only ever called. `task_outputs` and
-    `dynamic_task_outputs` come from `context.get_task_output` and `tasks[...]`; the second are regexes.
+    `dynamic_task_outputs` come from `context.get_task_output` and `tasks[...]`; the second are regexes. See `Readings`.
     """
 
     text: str
@@ -69,6 +69,9 @@ class Script:
     uses_batch: bool
     variables: frozenset[str]
     models: frozenset[str | None]
+    context_methods: frozenset[str]
+    breakers: frozenset[str]
+    records: frozenset[str]
     template_names: frozenset[str]
     template_references: frozenset[tuple[str, str | None]]
     lines: Mapping[str, int] = field(compare=False, repr=False)
@@ -178,6 +181,9 @@ def _parsed(text: str) -> Script:
         uses_batch=any(readings.waits_for_batch for readings, _, _ in found),
         variables=frozenset().union(*(readings.variables for readings, _, _ in found)),
         models=frozenset().union(*(readings.models for readings, _, _ in found)),
+        context_methods=frozenset().union(*(readings.context_methods for readings, _, _ in found)),
+        breakers=frozenset().union(*(readings.breakers for readings, _, _ in found)),
+        records=frozenset().union(*(readings.records for readings, _, _ in found)),
         template_names=template.names if template else frozenset(),
         template_references=template.references if template else frozenset(),
         lines=lines,

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from stream_orchestrator.plan import names
 from stream_orchestrator.plan.model import RESULT, START, Plan
+from stream_orchestrator.plan.stateful import uses_state
 from stream_orchestrator.streaming.deployments import Deployment
 from stream_orchestrator.streaming.provisioning import Profile
 from stream_orchestrator.streaming.settings import StreamSettings
-from stream_orchestrator.streaming.topic_kinds import TopicSpec, topic_spec
+from stream_orchestrator.streaming.topic_kinds import TopicSpec, topic_kinds, topic_spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,8 @@ class WorkerSettings:
 def topic_specs(plans: Sequence[Plan], settings: WorkerSettings) -> list[TopicSpec]:
     """Every topic that a worker of these plans needs, as it would be made now."""
     specs = house_specs(settings.prefix)
+    if any(map(uses_state, plans)):
+        specs += state_specs(settings.prefix)
     for plan in plans:
         shards = dict.fromkeys(services_of(plan, settings), settings.partitions)
         deployed = Deployment(plan=plan, partitions=settings.partitions, shards=shards)
@@ -52,6 +55,17 @@ def house_specs(prefix: str) -> list[TopicSpec]:
         topic_spec("audit", names.audit_topic(prefix), partitions=8),
         topic_spec("dlq", names.house_dlq_topic(prefix), partitions=1),
     ]
+
+
+def state_specs(prefix: str) -> list[TopicSpec]:
+    """The topics of state that outlives runs."""
+    topic, table = names.state_topic(prefix), names.state_table(prefix)
+    return [topic_spec("state", topic, partitions=0), topic_spec("state-table", table, partitions=0)]
+
+
+def state_partitions() -> int:
+    """The partitions of state: fixed, since a namespace has its home in one of them."""
+    return topic_kinds()["state"].fixed or 1
 
 
 def pipeline_specs(prefix: str, slug: str, *, inputs: int, fixed: int) -> list[TopicSpec]:

@@ -24,14 +24,20 @@ from stream_orchestrator.calls.service import CallService
 from stream_orchestrator.calls.settings import CallSettings
 from stream_orchestrator.calls.turns import Turns
 from stream_orchestrator.errors import HouseError, MissingError
-from stream_orchestrator.kernel import ingest
+from stream_orchestrator.kernel import ingest, state
+from stream_orchestrator.kernel.breaker import Signal
 from stream_orchestrator.kernel.engine import Engine
 from stream_orchestrator.kernel.kinds import TaskKind
+from stream_orchestrator.kernel.notebook import Notebook
 from stream_orchestrator.kernel.rows import Codec
+from stream_orchestrator.kernel.state import Codec as StateCodec
+from stream_orchestrator.kernel.state import Write
+from stream_orchestrator.kernel.state_owner import StateOwner
 from stream_orchestrator.kernel.watch import Blind, Watch
 from stream_orchestrator.kernel.wires import Wires
 from stream_orchestrator.plan import names
 from stream_orchestrator.plan.model import Plan
+from stream_orchestrator.plan.stateful import uses_state
 from stream_orchestrator.spec.inputs import InputRules
 from stream_orchestrator.streaming.chores import Chores
 from stream_orchestrator.streaming.client import partitions_of
@@ -45,13 +51,17 @@ from stream_orchestrator.streaming.housekeeping import Shelf, keep_house
 from stream_orchestrator.streaming.lookup import Lookup
 from stream_orchestrator.streaming.provisioning import apply
 from stream_orchestrator.streaming.pulse import Pulse
+from stream_orchestrator.streaming.replica import Replica
 from stream_orchestrator.streaming.serving import (
     WorkerSettings,
     house_specs,
     pipeline_specs,
     services_of,
+    state_partitions,
+    state_specs,
     version_specs,
 )
+from stream_orchestrator.streaming.tails import Tails
 from stream_orchestrator.streaming.topic_kinds import TopicSpec
 from stream_orchestrator.tasks import KINDS
 from stream_orchestrator.trust.pool import ScriptPool
@@ -94,6 +104,9 @@ class Worker:
         self._chores = Chores()
         # Of this process alone: a restarted one must not take its own old mark for an attempt under way.
         self._instance = uuid.uuid4().hex[:12]
+        self._replica = Replica(settings.stream, names.state_table(settings.prefix))
+        self._tails = Tails(settings.stream, settings.prefix, clock=clock)
+        self._notebook = Notebook(results=self._tails, clock=clock, send=self._tell_state, sleep=asyncio.sleep)
         self._started = False
 
     # --- life ----------------------------------------------------------------------------------------------------
@@ -105,10 +118,12 @@ class Worker:
         await self._deployments.start()
         mine = [await self._deploy(plan) for plan in self._plans]
         served = [*mine, *await self._still_running(mine)]
+        stateful = await self._open_state(served)
         await asyncio.gather(*(pool.start() for pool in {self._pool(deployed.plan) for deployed in served}))
         await self._stream.start()
         self._started = True
-        apps = await asyncio.gather(*(self._stream.add(spec) for spec in await self._specs(served)))
+        specs = [*await self._specs(served), *([self._state_app()] if stateful else [])]
+        apps = await asyncio.gather(*(self._stream.add(spec) for spec in specs))
         self._call_apps = [app for app in apps if ".calls." in app.spec.id]
         self._version_apps = {deployed.id: app for deployed, app in zip(served, apps, strict=False)}
         await self._ready(apps)
@@ -116,6 +131,7 @@ class Worker:
             self._leave_retired(),
             keep_house(settings.stream, self._shelves),
             self._pulse.follow(settings.stream, lambda: self._stream.apps),
+            *([self._replica.follow()] if stateful else []),
         )
 
     async def crashed(self) -> BaseException:
@@ -144,6 +160,8 @@ class Worker:
             await self._stream.close()
         await self._deployments.stop()
         await self._lookup.close()
+        await self._replica.stop()
+        await self._tails.stop()
         await asyncio.gather(*(pool.close() for pool in self._pools.values()))
         await self._calls.close()
 
@@ -273,6 +291,7 @@ class Worker:
             rules=InputRules.from_plan(plan.inputs, plan.input_validation),
             fetch=self._lookup.fetch,
             watch=self._watch,
+            notebook=self._notebook,
             env={name: os.environ[name] for name in plan.env if name in os.environ},
         )
         return AppSpec(
@@ -296,6 +315,8 @@ class Worker:
             route=self._route,
             calls={service: names.calls_topic(prefix, service) for service in deployed.shards},
             shards=deployed.shards,
+            state=names.state_topic(prefix),
+            state_shards=state_partitions(),
         )
 
     def _route(self, model: str) -> str:
@@ -356,6 +377,35 @@ class Worker:
             max_in_flight=2 * self._calls.settings.max_in_flight,
         )
 
+    async def _open_state(self, served: Sequence[Deployment]) -> bool:
+        """The copy of the state that outlives runs, if anything served uses it."""
+        settings = self._settings
+        if not any(uses_state(deployed.plan) for deployed in served):
+            return False
+        await apply(settings.stream, state_specs(settings.prefix), profile=settings.profile)
+        await self._replica.start()
+        self._notebook.view = self._replica
+        return True
+
+    def _state_app(self) -> AppSpec:
+        prefix = self._settings.prefix
+        topic = names.state_topic(prefix)
+        owner = StateOwner(topic=topic, letters=names.house_dlq_topic(prefix), watch=self._watch)
+        return AppSpec(
+            id=f"{topic}.app",
+            agents=(owner,),
+            partitions=state_partitions(),
+            table=names.state_table(prefix),
+            codec=StateCodec(),
+            on_due=owner.on_due,
+            on_recovered=owner.on_recovered,
+        )
+
+    async def _tell_state(self, event: Write | Signal) -> None:
+        partition, key = state.where(event, state_partitions())
+        topic, value = names.state_topic(self._settings.prefix), state.encode_event(event)
+        await self._stream.publish(topic, partition=partition, key=key, value=value)
+
     async def _send(self, topic: str, partition: int, key: bytes, value: bytes) -> None:
         # With the worker's own producer: a rebalance may move a thousand calls at once.
         await self._stream.publish(topic, partition=partition, key=key, value=value)
@@ -364,7 +414,7 @@ class Worker:
         functions = (*plan.functions, *self._settings.functions)
         if functions not in self._pools:
             size = self._settings.script_workers or max(2, os.cpu_count() or 2)
-            self._pools[functions] = ScriptPool(functions=functions, size=size)
+            self._pools[functions] = ScriptPool(functions=functions, size=size, notebook=self._notebook)
         return self._pools[functions]
 
     async def _ready(self, apps: Sequence[App]) -> None:

@@ -43,6 +43,7 @@ def _plain(value: Any) -> Any:
 
 
 def _info(attempt: Attempt, outputs: dict[str, Any]) -> dict[str, Any]:
+    options = attempt.variant.options
     return {
         **attempt.around.run_info(),
         "run_id": attempt.row.run_id,
@@ -50,6 +51,8 @@ def _info(attempt: Attempt, outputs: dict[str, Any]) -> dict[str, Any]:
         "attempt": attempt.row.attempts,
         "variables": dict(attempt.around.values),
         "outputs": outputs,
+        "deadline": attempt.deadline,
+        **{name: options[name] for name in ("state", "breakers") if name in options},
     }
 
 

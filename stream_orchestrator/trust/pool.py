@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from stream_orchestrator.errors import HouseError, MissingError
 from stream_orchestrator.kernel.effects import RunScript, ScriptDone
+from stream_orchestrator.kernel.notebook import Notebook, Session
 from stream_orchestrator.trust.child.values import plain
 from stream_orchestrator.trust.child.wire import pack
 from stream_orchestrator.trust.masking import Masker
@@ -72,6 +73,7 @@ class ScriptPool:
         secrets: Secrets | None = None,
         fingerprint_key: bytes = b"",
         max_runs: int = MAX_RUNS,
+        notebook: Notebook | None = None,
     ) -> None:
         self._size = size or max(2, os.cpu_count() or 2)
         self._host_functions = dict(host_functions or {})
@@ -83,6 +85,7 @@ class ScriptPool:
             fingerprint_key=fingerprint_key or (self._secrets.own(FINGERPRINT_KEY) or "").encode(),
             max_runs=max_runs,
         )
+        self._notebook = notebook or Notebook()
         self._scratch_parent = scratch
         self._scratch: Scratch | None = None
         self._threads = ThreadPoolExecutor(max_workers=self._size + 1, thread_name_prefix="host-function")
@@ -202,8 +205,9 @@ class ScriptPool:
         self._busy += 1
         self._runs += 1
         begun = time.perf_counter()
+        session = self._notebook.session(script.info)
         try:
-            outcome = await process.run(step, timeout=script.timeout, answer=self._answer)
+            outcome = await process.run(step, timeout=script.timeout, answer=partial(self._answer, session))
             done = _believed(outcome)
         except ProcessLost as lost:
             self._replace(process)
@@ -217,7 +221,7 @@ class ScriptPool:
             self._busy -= 1
         self._timeouts += done.kind == "timeout"
         self._killed += done.kind == "killed"
-        return self._told(done, script, seconds=time.perf_counter() - begun)
+        return self._told(_with_events(done, session), script, seconds=time.perf_counter() - begun)
 
     def _give_back(self, process: SandboxProcess, *, spent: bool) -> None:
         if spent:
@@ -236,13 +240,21 @@ class ScriptPool:
             reports=refused + tuple(self.masker.value(report) for report in done.reports),
         )
 
-    async def _answer(self, question: dict[str, Any]) -> dict[str, Any]:
+    async def _answer(self, session: Session, question: dict[str, Any]) -> dict[str, Any]:
         """Answer what a script asks for. What goes wrong here is the script's to catch, or its task's to handle."""
         try:
-            value = await (self._secret(question) if question["what"] == "secret" else self._call(question))
+            value = await self._asked(session, question)
             return {"value": orjson.Fragment(orjson.dumps(plain(value, "its result")))}
         except Exception as error:
             return {"error_type": type(error).__name__, "message": str(error)}
+
+    async def _asked(self, session: Session, question: dict[str, Any]) -> Any:
+        match question["what"]:
+            case "secret":
+                return await self._secret(question)
+            case "state":
+                return await session.answer(question)
+        return await self._call(question)
 
     async def _secret(self, question: dict[str, Any]) -> str:
         name = str(question["name"])
@@ -308,6 +320,11 @@ def _believed(outcome: Outcome) -> ScriptDone:
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ProcessLost("its process broke the protocol of its pipe", kind="killed", reports=()) from error
+
+
+def _with_events(done: ScriptDone, session: Session) -> ScriptDone:
+    """With what the script wrote to state; one that waits for a model runs again, and has written nothing yet."""
+    return done if done.kind == "call" else replace(done, events=session.close())
 
 
 def _known(reports: Sequence[Any]) -> tuple[dict[str, Any], ...]:

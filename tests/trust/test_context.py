@@ -12,7 +12,6 @@ import pytest_asyncio
 from sandbox_scripts import script
 
 from stream_orchestrator.kernel.effects import RunScript
-from stream_orchestrator.trust.child.context import NOT_BUILT
 from stream_orchestrator.trust.pool import ScriptPool
 from stream_orchestrator.trust.secrets import Secrets
 
@@ -141,12 +140,6 @@ async def test_a_script_fails_on(pool: ScriptPool, body: str, error: str, messag
     done = await pool.run(script(body, info=INFO))
     assert (done.kind, done.error_type) == ("error", error), done
     assert message in done.message
-
-
-@pytest.mark.parametrize("method", sorted(NOT_BUILT))
-async def test_what_is_not_built_yet_says_so(pool: ScriptPool, method: str) -> None:
-    done = await pool.run(script(f"context.{method}('x')"))
-    assert (done.error_type, done.message) == ("NotImplementedError", f"line 1: `context.{method}` is not built yet")
 
 
 async def test_an_input_hides_a_helper_and_never_the_context(pool: ScriptPool) -> None:

@@ -101,6 +101,11 @@ class Replay:
         else:
             self._counts.setdefault(row, {})[epoch] = value
 
+    def current(self, row: bytes) -> bytes | None:
+        """A row as it counts now, for who follows a table that others own."""
+        epochs = self._counts.get(row)
+        return epochs[max(epochs)] if epochs else None
+
     def inheritance(self, epoch: int) -> Inheritance:
         """What the owner of that epoch, whose begin was read last, starts with."""
         return Inheritance(
@@ -115,3 +120,8 @@ def _writer(headers: Sequence[tuple[str, bytes]], otherwise: int) -> int:
         if name == WRITER:
             return int(_EPOCH.unpack(value)[0])
     return otherwise
+
+
+def row_of(key: bytes) -> bytes:
+    """The row key in the key of a row's record."""
+    return key[_ROW_PREFIX:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import hmac
 import sys
@@ -15,31 +16,32 @@ from .trace import told
 from .values import plain
 from .wire import AskFailed, Wire
 
-NOT_BUILT = frozenset(
-    (
-        *("get_cache", "set_cache", "get_task_cache", "set_task_cache"),
-        *("get_circuit_breaker_state", "record_circuit_breaker_success", "record_circuit_breaker_failure"),
-        *("get_error_rate", "get_current_batch", "wait_for_batch_completion"),
-        *("get_global_state", "set_global_state", "get_persistent_state", "set_persistent_state"),
-        *("get_shared_state", "set_shared_state", "get_pipeline_output", "get_loop_variable", "get_loop_iteration"),
-    )
-)
-
 
 class SecretMissing(LookupError):
     """No secret of that name is where secrets are."""
 
 
+class StateError(ValueError):
+    """What a script wants to keep is too large, or there is no room for it."""
+
+
 class Context:
     """The `context` of a script: read from what it was started with; what it reports is carried out by the worker."""
 
-    def __init__(self, info: Mapping[str, Any], *, reports: Reports, wire: Wire, fingerprint_key: bytes) -> None:
+    def __init__(
+        self,
+        info: Mapping[str, Any],
+        *,
+        reports: Reports,
+        wire: Wire,
+        fingerprint_key: bytes,
+        names: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._names = names or {}
         self._info, self._reports, self._wire = info, reports, wire
         self._fingerprint_key = fingerprint_key
 
     def __getattr__(self, name: str) -> Any:
-        if name in NOT_BUILT:
-            raise NotImplementedError(f"`context.{name}` is not built yet")
         raise AttributeError(f"`context` has no `{name}`")
 
     def get_task_output(self, name: str, default: Any = None) -> Any:
@@ -100,6 +102,100 @@ class Context:
         """Say how far the script is; `progress` is from 0 to 1."""
         share = plain(float(progress), "progress")
         self._reports.log("info", f"{share:.0%} {message}".rstrip(), progress=share)
+        self._state("progress", share=share, message=str(message))
+
+    def get_error_rate(self) -> float:
+        """The share of this pipeline's runs that failed in the last 5 minutes, from 0 to 1."""
+        return float(self._state("error_rate"))
+
+    def get_pipeline_output(self, name: str, default: Any = None) -> Any:
+        """What the member of that name gave in this run; else the newest output of the pipeline of that name."""
+        members = self._info.get("pipelines") or {}
+        if str(name) in members:
+            return members[str(name)]
+        answer = self._state("output", name=str(name))
+        return answer["value"] if answer["found"] else default
+
+    def get_current_batch(self) -> list[dict[str, Any]]:
+        """The members of the batch, each with the names bound for it. Outside batches: this run alone."""
+        info = self._info
+        return [{**info.get("variables", {}), **info.get("outputs", {}), **self._names}]
+
+    def wait_for_batch_completion(self, timeout: Any = None) -> None:
+        """Wait until the batch is whole. Outside batches it is."""
+
+    def get_loop_variable(self, name: str, default: Any = None) -> Any:
+        """A variable of the loop that this task is in."""
+        return (self._info.get("loop") or {}).get("variables", {}).get(name, default)
+
+    def get_loop_iteration(self) -> int:
+        """Which turn of the loop this is, from 0; outside loops 0."""
+        return int((self._info.get("loop") or {}).get("iteration", 0))
+
+    # --- state that outlives the run -----------------------------------------------------------------------------
+
+    def get_global_state(self, key: str, default: Any = None) -> Any:
+        """What any run of this pipeline has set, at most 1 s ago; what this run has set, at once."""
+        return self._get("global", key, default)
+
+    def set_global_state(self, key: str, value: Any, ttl: Any = None) -> None:
+        """Keep a value for all runs and versions of this pipeline; None takes it away."""
+        self._set("global", key, value, ttl=ttl)
+
+    def get_persistent_state(self, key: str, default: Any = None) -> Any:
+        return self._get("persistent", key, default)
+
+    def set_persistent_state(self, key: str, value: Any) -> None:
+        """Keep a value for good."""
+        self._set("persistent", key, value)
+
+    def get_shared_state(self, key: str, default: Any = None, namespace: str | None = None) -> Any:
+        return self._get("shared", key, default, namespace=namespace)
+
+    def set_shared_state(self, key: str, value: Any, namespace: str | None = None, ttl: Any = None) -> None:
+        """Keep a value for all pipelines that use the namespace."""
+        self._set("shared", key, value, ttl=ttl, namespace=namespace)
+
+    def get_cache(self, key: str, default: Any = None) -> Any:
+        return self._get("cache", key, default)
+
+    def set_cache(self, key: str, value: Any, ttl: Any = None) -> None:
+        """Keep a value for a while (an hour, unless `ttl` says otherwise); a full cache drops what goes first."""
+        self._set("cache", key, value, ttl=ttl)
+
+    def get_task_cache(self, key: str, default: Any = None) -> Any:
+        return self._get("task_cache", key, default)
+
+    def set_task_cache(self, key: str, value: Any, ttl: Any = None) -> None:
+        """As `set_cache`, for this task alone."""
+        self._set("task_cache", key, value, ttl=ttl)
+
+    def get_circuit_breaker_state(self, name: str) -> str:
+        """`closed`, `open` or `half_open`; who hears `half_open` may try, and says what came of it."""
+        return str(self._state("breaker", name=str(name)))
+
+    def record_circuit_breaker_success(self, name: str) -> None:
+        self._state("record", name=str(name), failure=False)
+
+    def record_circuit_breaker_failure(self, name: str) -> None:
+        self._state("record", name=str(name), failure=True)
+
+    def _get(self, kind: str, key: Any, default: Any, **more: Any) -> Any:
+        answer = self._state("get", kind=kind, key=str(key), **more)
+        return answer["value"] if answer["found"] else default
+
+    def _set(self, kind: str, key: Any, value: Any, *, ttl: Any = None, namespace: str | None = None) -> None:
+        seconds = ttl.total_seconds() if isinstance(ttl, datetime.timedelta) else ttl
+        given = {"value": plain(value, f"value of {key}"), "ttl": plain(seconds, "ttl"), "namespace": namespace}
+        answer = self._state("set", kind=kind, key=str(key), **given)
+        if not answer["stored"]:
+            self._log("warning", f"`{key}` is not cached: {answer['why']}", {})
+
+    def _state(self, do: str, **details: Any) -> Any:
+        try:
+            return self._wire.ask("state", do=do, **details)
+        except AskFailed as error:
+            raise StateError(str(error)) from None
 
     def _log(self, level: str, message: Any, fields: Mapping[str, Any]) -> None:
         self._reports.log(level, str(message), **_extra(fields))

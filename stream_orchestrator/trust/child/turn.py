@@ -98,7 +98,13 @@ def _execute(code: CodeType, names: dict[str, Any], bindings: dict[str, Any]) ->
 
 def _names(step: Mapping[str, Any], station: Station, *, reports: Reports, model: Model) -> dict[str, Any]:
     """The globals of the script. An input may hide a helper; nothing hides what the dialect reserves."""
-    context = Context(step["info"], reports=reports, wire=station.wire, fingerprint_key=station.fingerprint_key)
+    context = Context(
+        step["info"],
+        reports=reports,
+        wire=station.wire,
+        fingerprint_key=station.fingerprint_key,
+        names=step["names"],
+    )
     return {
         **station.helpers,
         **{name: _remote(name, station.wire) for name in station.host_functions},
