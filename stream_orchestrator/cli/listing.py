@@ -23,6 +23,7 @@ COMMANDS = {
     "reconcile": "Count what became of every input event",
     "versions": "List the versions of a pipeline, and bring one to its end",
     "audit": "Tell what happened to a run",
+    "test": "Run the test documents of pipelines",
     "schema": "Print the JSON Schema of a kind of document",
 }
 HIDDEN = ("worker-child",)  # what a worker starts, and keeps alive

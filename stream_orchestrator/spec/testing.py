@@ -16,6 +16,7 @@ from stream_orchestrator.spec.fields import (
     Texts,
     about,
     bad_value,
+    is_template,
     kind_name,
     needed,
 )
@@ -42,12 +43,19 @@ def _step(value: Any) -> Any:
     return value
 
 
+def _event(value: Any) -> Any:
+    if not isinstance(value, dict) and not is_template(value):
+        raise bad_value(f"must be a map, not {kind_name(value)}", 'write a map, or a template: "{{ tickets.first }}"')
+    return value
+
+
 def _rate_above_zero(value: Any) -> Any:
     if value is not None and value.base <= 0:
         raise bad_value("sends nothing", 'write a rate above zero, such as "5 requests/second"')
     return value
 
 
+Event = Annotated[dict[str, Any] | str, PlainValidator(_event), WithJsonSchema({"type": ["object", "string"]})]
 Positive = Annotated[int, AfterValidator(_positive)]
 Throughput = Annotated[RateAmount, AfterValidator(_rate_above_zero)]
 Step = Annotated[
@@ -74,7 +82,7 @@ class TestCase(Spec):
 
     name: Text = needed("its name")
     description: str | None = about("what it shows")
-    input: dict[str, Any] | None = about("the event")
+    input: Event | None = about("the event")
     expected_output: Any = about("a part of the output; values may be comparisons")
     expected_status: Status | None = about("how the run ends; default: without an error")
     expected_error: Text | None = about("the type of the error")
@@ -104,7 +112,7 @@ class IntegrationCase(Spec):
     name: Text = needed("its name")
     description: str | None = about("what it shows")
     pipeline: Text | None = about("which pipeline; default: the one whose name the file's or the document's name holds")
-    inputs: dict[str, Any] | None = about("the event")
+    inputs: Event | None = about("the event")
     validate_: list[Step] | None = about("what must hold afterwards, each a name and a value", alias="validate")
     mocks: dict[str, Any] | None = about(MOCKS)
 

@@ -18,6 +18,7 @@ import orjson
 from stream_orchestrator.errors import UsageError
 from stream_orchestrator.plan import templates
 from stream_orchestrator.plan.templates import TemplateFault, TemplateProblem
+from stream_orchestrator.spec.fields import kind_name
 
 FOLDER = "data"
 MAX_BYTES = 64 * 1024 * 1024
@@ -54,6 +55,13 @@ class TestData:
         except (TemplateFault, TemplateProblem) as wrong:
             known = ", ".join(f"`{name}`" for name in scope)
             raise UsageError(f"{wrong}", hint=f"templates of a test may read: {known}") from wrong
+
+    def event(self, value: Any, names: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The same of an event; UsageError when it gives anything but a map."""
+        found = self.render(value or {}, names)
+        if not isinstance(found, dict):
+            raise UsageError(f"an event is a map, and `{value}` gives {kind_name(found)}", hint="name a part of it")
+        return found
 
     def _find(self, name: str) -> Path:
         for folder in (self._root / FOLDER, self._root):

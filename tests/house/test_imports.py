@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "stream_orchestrator"
-FRONT_DOORS = {"__main__", "api"}  # and the package itself
+FRONT_DOORS = {"__main__"}  # and the package itself
 BROKER_CLIENTS = {"faust", "aiokafka", "mode"}
 
 
