@@ -82,7 +82,7 @@ def _named(nodes: list[ast.AST], methods: frozenset[str]) -> frozenset[str]:
     found = set()
     for node in nodes:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in methods:
-            name = _pattern(_first_argument(node))
+            name = pattern_of(_first_argument(node))
             found.add(name if isinstance(name, str) else ANYTHING)
     return frozenset(found)
 
