@@ -11,13 +11,11 @@ from urllib.parse import urlsplit
 
 from stream_orchestrator.calls.routing import service_of
 from stream_orchestrator.errors import UsageError
+from stream_orchestrator.spec.config import from_environ
+from stream_orchestrator.spec.settings import Calls
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 ANTHROPIC_BASE_URL = "https://api.anthropic.com"
-SECTION = "STREAM_ORCHESTRATOR__CALLS__"
-
-_UNITS = {"": 1.0, "s": 1.0, "ms": 0.001, "m": 60.0}
-_NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,18 +38,23 @@ class CallSettings:
     prices: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str] | None = None, *, offline: bool = False) -> CallSettings:
-        """The settings of an environment (`os.environ` unless one is given). What cannot be meant is a `UsageError`."""
+    def from_env(
+        cls, env: Mapping[str, str] | None = None, *, offline: bool = False, calls: Calls | None = None
+    ) -> CallSettings:
+        """Keys and addresses of an environment (`os.environ` unless one is given); bounds of `calls`, else of its
+        variables. What cannot be meant is a `UsageError`.
+        """
         env = os.environ if env is None else env
+        calls = from_environ(env).section(Calls) if calls is None else calls
         return cls(
             openai_key=_key(env, "OPENAI_API_KEY"),
             openai_base_url=_base_url(env, "OPENAI_BASE_URL", OPENAI_BASE_URL),
             anthropic_key=_key(env, "ANTHROPIC_API_KEY"),
             anthropic_base_url=_base_url(env, "ANTHROPIC_BASE_URL", ANTHROPIC_BASE_URL),
             offline=offline,
-            max_in_flight=max(1, int(_number(env, "MAX_IN_FLIGHT", 1000))),
-            connect_timeout=_number(env, "CONNECT_TIMEOUT", 10.0),
-            first_byte_timeout=_number(env, "FIRST_BYTE_TIMEOUT", 300.0),
+            max_in_flight=calls.max_in_flight,
+            connect_timeout=calls.connect_timeout,
+            first_byte_timeout=calls.first_byte_timeout,
         )
 
     def key_of(self, service: str) -> str:
@@ -115,15 +118,3 @@ def _base_url(env: Mapping[str, str], name: str, default: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise UsageError(f"{name} is not an http(s) address", hint=f"for example {name}={default}")
     return url
-
-
-def _number(env: Mapping[str, str], name: str, default: float) -> float:
-    text = env.get(SECTION + name, "").strip()
-    if not text:
-        return default
-    match = _NUMBER.fullmatch(text)
-    if match is None or float(match[1]) <= 0:
-        raise UsageError(
-            f"{SECTION}{name}={text!r} is not a positive number", hint=f"for example {SECTION}{name}={default:g}"
-        )
-    return float(match[1]) * _UNITS[match[2] or ""]

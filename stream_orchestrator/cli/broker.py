@@ -6,24 +6,25 @@ small broker, so its limits have to be known on both sides.
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from stream_orchestrator.cli.logs import hush
+from stream_orchestrator.cli.surroundings import configured
 from stream_orchestrator.errors import MissingError
+from stream_orchestrator.spec.settings import Kafka
 from stream_orchestrator.streaming.settings import StreamSettings, parse_broker, settings_from
 
 SHARED = "embedded://"
 
 
-def given_broker(broker: str | None, *, environ: dict[str, str] | None = None) -> StreamSettings | None:
-    """The broker that was named, by the option or the environment; None when it is an embedded one of our own."""
-    environ = dict(os.environ) if environ is None else environ
-    text = broker or environ.get("KAFKA_BOOTSTRAP_SERVERS") or ""
+def given_broker(broker: str | None) -> StreamSettings | None:
+    """The broker that was named, by the option or the settings; None when it is an embedded one of our own."""
+    kafka = configured().section(Kafka)
+    text = broker or kafka.bootstrap_servers or ""
     if text.startswith(SHARED):
         return StreamSettings(bootstrap=parse_broker(text.removeprefix(SHARED)), embedded=True)
-    return settings_from(broker, environ)
+    return settings_from(broker, kafka)
 
 
 def existing_broker(broker: str | None) -> StreamSettings:

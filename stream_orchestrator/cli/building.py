@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from stream_orchestrator.cli import surroundings
 from stream_orchestrator.cli.listing import PROGRAM
+from stream_orchestrator.cli.options import ConfigFile, Env
 
 WIDTH = 100
 _CONTEXT = {"help_option_names": ["--help", "-h"], "max_content_width": WIDTH}
@@ -39,7 +44,7 @@ class _Group(TyperGroup):
 def command(function: Callable[..., int], *examples: str) -> typer.Typer:
     """An application of one command. Its docstring is its help, and it returns the exit code."""
     app = _app()
-    app.command(cls=_Command, epilog=_epilog(examples), context_settings=_CONTEXT)(function)
+    app.command(cls=_Command, epilog=_epilog(examples), context_settings=_CONTEXT)(_configurable(function))
     return app
 
 
@@ -49,9 +54,35 @@ def group(summary: str, members: Mapping[str, tuple[Callable[..., int], Sequence
     # With a callback a group of one stays a group.
     app.callback()(lambda: None)
     for name, (function, examples) in members.items():
-        app.command(name, cls=_Command, epilog=_epilog(examples), context_settings=_CONTEXT)(function)
+        app.command(name, cls=_Command, epilog=_epilog(examples), context_settings=_CONTEXT)(_configurable(function))
     app.info.epilog = _epilog([examples[0] for _, examples in members.values()])
     return app
+
+
+def _configurable(function: Callable[..., int]) -> Callable[..., int]:
+    """The command with `--env` and `--config`, if it works with pipelines or a broker. It asks `surroundings` for what
+    they say.
+    """
+    signature = inspect.signature(function, eval_str=True)
+    if not {"paths", "file", "prefix", "key"} & set(signature.parameters):
+        return function
+
+    @wraps(function)
+    def configurable(*args: Any, env: str = "", config_file: Path | None = None, **more: Any) -> int:
+        surroundings.choose(env, config_file)
+        return function(*args, **more)
+
+    options = {"env": (Env, ""), "config_file": (ConfigFile, None)}
+    given = [each for name, each in signature.parameters.items() if name != "as_json"]
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, (kind, default) in options.items()
+    ]
+    last = [each for name, each in signature.parameters.items() if name == "as_json"]
+    parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*given, *added, *last)]
+    configurable.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    configurable.__annotations__ = {each.name: each.annotation for each in parameters} | {"return": int}
+    return configurable
 
 
 def _app(**options: Any) -> typer.Typer:

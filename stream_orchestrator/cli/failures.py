@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import sys
 import tempfile
 import traceback
@@ -12,14 +11,13 @@ from collections.abc import Iterator
 import typer
 
 from stream_orchestrator.cli import voice
+from stream_orchestrator.cli.surroundings import PREFIX, wants_traceback
 from stream_orchestrator.errors import OrchestratorError, SpecError
-
-TRACEBACK_VARIABLE = "STREAM_ORCHESTRATOR__CLI__TRACEBACK"
 
 
 def explain(error: Exception) -> int:
     """Say on stderr what went wrong; the exit code of the process."""
-    if os.environ.get(TRACEBACK_VARIABLE):
+    if wants_traceback():
         traceback.print_exception(error)
     if isinstance(error, typer.TyperException):
         return _usage(error)
@@ -78,7 +76,7 @@ def _details(error: Exception) -> str:
     try:
         handle, path = tempfile.mkstemp(prefix="stream-orchestrator-", suffix=".txt")
     except OSError:
-        return f"run it again with {TRACEBACK_VARIABLE}=1 to see where"
+        return f"run it again with {PREFIX}CLI__TRACEBACK=1 to see where"
     with open(handle, "w", encoding="utf-8") as file:
         file.write(f"{' '.join(sys.argv)}\n\n")
         traceback.print_exception(error, file=file)

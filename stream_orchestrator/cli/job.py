@@ -9,7 +9,6 @@ Promises
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +25,7 @@ from stream_orchestrator.cli.interrupts import terminated_as_interrupted
 from stream_orchestrator.cli.progress import Progress
 from stream_orchestrator.cli.sending import send_events
 from stream_orchestrator.cli.sources import absolute, read_plan, refuse_incomplete
-from stream_orchestrator.cli.surroundings import prefix_of
+from stream_orchestrator.cli.surroundings import configured, prefix_of
 from stream_orchestrator.cli.tally import STATUSES, Tally
 from stream_orchestrator.errors import UsageError
 from stream_orchestrator.plan import names
@@ -56,13 +55,12 @@ class Job:
     run_id_field: str | None
     timeout: float | None
     prefix: str | None
-    env: str
     allow_unsafe: bool
     as_json: bool
 
     def worker_arguments(self, settings: StreamSettings, prefix: str) -> list[str]:
         """The command line of the worker that serves it."""
-        arguments = [str(self.file), "--broker", address_of(settings), "--prefix", prefix, "--env", self.env]
+        arguments = [str(self.file), "--broker", address_of(settings), "--prefix", prefix, *configured().arguments()]
         arguments += ["--drain", f"{DRAIN:g}s", "--drain-calls", f"{DRAIN:g}s"]
         arguments += [part for name in absolute(self.functions) for part in ("--functions", name)]
         arguments += ["--offline"] if self.offline else []
@@ -74,7 +72,8 @@ async def run_job(job: Job) -> int:
     if job.as_json and job.output == STDOUT:
         raise UsageError("--json and --output - both want stdout", hint="give --output a file")
     events = read_events(job.events, key_field=job.key_field, run_id_field=job.run_id_field)
-    plan, prefix = read_plan(job.file, job.functions), prefix_of(job.prefix, os.environ)
+    config = configured([job.file])
+    plan, prefix = read_plan(job.file, job.functions), prefix_of(job.prefix, config)
     refuse_incomplete([plan], job.functions, offline=job.offline)
     with _output(job.output) as write, terminated_as_interrupted():
         async with any_broker(job.broker) as settings:

@@ -24,6 +24,7 @@ COMMANDS = {
     "versions": "List the versions of a pipeline, and bring one to its end",
     "audit": "Tell what happened to a run",
     "test": "Run the test documents of pipelines",
+    "config": "Explain the settings, and where each was said",
     "schema": "Print the JSON Schema of a kind of document",
 }
 HIDDEN = ("worker-child",)  # what a worker starts, and keeps alive

@@ -48,17 +48,17 @@ class JsonLog(logging.Handler):
         _write(orjson.dumps({"event": "ready", **event}), *held)
 
 
-def start_logging(*, as_json: bool) -> JsonLog | None:
-    """Set up the process's log. Our own rooms speak from `info` on, the libraries below from `warning` on."""
+def start_logging(*, as_json: bool, level: str | None = None) -> JsonLog | None:
+    """Set up the process's log. Our own rooms speak from `level` on (`INFO`), the libraries below from `warning` on."""
     handler: logging.Handler
     if as_json:
         handler = JsonLog()
     else:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.basicConfig(level=level or logging.INFO, handlers=[handler], force=True)
     for name in QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
     logging.getLogger("mode.timers").setLevel(logging.ERROR)  # a busy machine is late: no news, and nothing to do
     hush()
     return handler if isinstance(handler, JsonLog) else None

@@ -62,7 +62,20 @@ Prefix = Annotated[
     str | None,
     typer.Option(metavar="P", help="Stands before every topic, group and table", show_default=False),
 ]
-Env = Annotated[str, typer.Option(metavar="NAME", help="production demands safe topics and unchanged versions")]
+Env = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="The environment: settings of config/NAME.yaml; production demands more  [default: development]",
+        show_default=False,
+    ),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE", help="Settings of this file, or of NAME.yaml in this folder", show_default=False
+    ),
+]
 Offline = Annotated[bool, typer.Option("--offline", help="Every model is answered by the built-in offline model")]
 AllowUnsafe = Annotated[
     bool, typer.Option("--allow-unsafe", help="In production, go on with fewer replicas than it demands")

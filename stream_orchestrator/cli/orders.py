@@ -16,6 +16,7 @@ class Orders:
     functions: tuple[str, ...] = ()
     prefix: str = ""
     env: str = "development"
+    config: str = ""  # the file of its settings
     offline: bool = False
     allow_unsafe: bool = False
     drain: float = 30.0

@@ -21,7 +21,7 @@ from stream_orchestrator.cli.broker import address_of, any_broker
 from stream_orchestrator.cli.failures import explain
 from stream_orchestrator.cli.interrupts import terminated_as_interrupted
 from stream_orchestrator.cli.sources import absolute, read_sources, refuse_incomplete, tell
-from stream_orchestrator.cli.surroundings import prefix_of
+from stream_orchestrator.cli.surroundings import configured, prefix_of
 from stream_orchestrator.errors import OrchestratorError
 from stream_orchestrator.plan.functions import is_file
 from stream_orchestrator.plan.loading import SUFFIXES
@@ -45,7 +45,14 @@ class Workshop:
 
     def worker_arguments(self, settings: StreamSettings, prefix: str) -> list[str]:
         """The command line of its workers."""
-        arguments = [*map(str, self.paths), "--broker", address_of(settings), "--prefix", prefix]
+        arguments = [
+            *map(str, self.paths),
+            "--broker",
+            address_of(settings),
+            "--prefix",
+            prefix,
+            *configured().arguments(),
+        ]
         arguments += ["--drain", f"{DRAIN:g}s", "--drain-calls", f"{DRAIN:g}s"]
         arguments += [part for name in absolute(self.functions) for part in ("--functions", name)]
         arguments += ["--offline"] if self.offline else []
@@ -54,7 +61,7 @@ class Workshop:
 
 async def serve_and_reload(workshop: Workshop) -> NoReturn:
     """Until interrupted."""
-    prefix = prefix_of(workshop.prefix, os.environ)
+    prefix = prefix_of(workshop.prefix, configured(workshop.paths))
     helpers = _checked(workshop)
     with terminated_as_interrupted():
         async with any_broker(workshop.broker) as settings:

@@ -22,14 +22,14 @@ from stream_orchestrator.cli.broker import given_broker
 from stream_orchestrator.cli.logs import start_logging
 from stream_orchestrator.cli.orders import Orders
 from stream_orchestrator.cli.sources import read_sources, refuse_incomplete
-from stream_orchestrator.cli.surroundings import partitions_of, script_workers_of
+from stream_orchestrator.cli.surroundings import configured, partitions_of
 from stream_orchestrator.errors import HouseError, MissingError, OrchestratorError
+from stream_orchestrator.spec.pipeline import Logging
 from stream_orchestrator.streaming import heap
 from stream_orchestrator.streaming.core.supervisor import INSTANCE_VARIABLE, broker_reachable
 from stream_orchestrator.streaming.settings import StreamSettings
 
 log = logging.getLogger(__name__)
-PRODUCTION = "production"
 
 
 class StopSignals:
@@ -46,6 +46,7 @@ class StopSignals:
 
 async def serve(orders: Orders) -> int:
     """Serve until told to stop, or until something of ours fails; the exit code."""
+    configured([Path(path) for path in orders.paths], quietly=True)  # the parent has said what is doubtful
     stream = given_broker(orders.broker)
     assert stream is not None, "the parent has chosen a broker"
     try:
@@ -59,7 +60,10 @@ async def serve(orders: Orders) -> int:
 
 
 async def _serve(orders: Orders, stream: StreamSettings) -> int:
-    signals, json_log = StopSignals(), start_logging(as_json=orders.as_json)
+    config = configured()
+    signals, json_log = StopSignals(), start_logging(as_json=orders.as_json, level=config.section(Logging).level)
+    for file in config.files:
+        log.info("settings of %s: %s", config.env, file)
     worker, eyes = _built(orders, stream)
     server = await _listen(orders, worker, eyes)
     try:
@@ -88,17 +92,17 @@ def _built(orders: Orders, stream: StreamSettings) -> tuple[Any, Any]:
     from stream_orchestrator.streaming.serving import WorkerSettings
     from stream_orchestrator.streaming.worker import Worker
 
+    config = configured()
     settings = WorkerSettings(
         stream=replace(stream, instance_id=os.environ.get(INSTANCE_VARIABLE)),
         prefix=orders.prefix,
-        production=orders.env == PRODUCTION,
+        config=config,
         allow_unsafe=orders.allow_unsafe,
-        partitions=partitions_of(os.environ, embedded=stream.embedded),
+        partitions=partitions_of(config, embedded=stream.embedded),
         drain=orders.drain,
         drain_calls=orders.drain_calls,
         functions=orders.functions,
         offline=orders.offline,
-        script_workers=script_workers_of(os.environ),
     )
     eyes = Eyes.from_env()
     return Worker(settings, sources.plans, watch=eyes), eyes

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stream_orchestrator.cli import voice
+from stream_orchestrator.cli.surroundings import configured
 from stream_orchestrator.errors import MissingError, UsageError
 from stream_orchestrator.plan.functions import exists, functions_of, is_file
 from stream_orchestrator.plan.loading import load_path, load_plan
@@ -26,7 +27,9 @@ class Sources:
 def read_sources(paths: Iterable[Path], functions: Sequence[str] = ()) -> Sources:
     """Every pipeline of these files and folders. SpecError with every problem; UsageError when there is none."""
     check_functions(functions)
-    loaded = [each for path in paths for each in load_path(path, functions=functions)]
+    paths = tuple(paths)
+    config = configured(paths)
+    loaded = [each for path in paths for each in load_path(path, functions=functions, config=config)]
     problems = tuple(problem for each in loaded for problem in each.problems)
     raise_errors(problems)
     plans = tuple(each.plan for each in loaded if each.plan is not None)
@@ -39,8 +42,11 @@ def read_sources(paths: Iterable[Path], functions: Sequence[str] = ()) -> Source
 def read_plan(path: Path, functions: Sequence[str] = ()) -> Plan:
     """The one pipeline of a file; what is doubtful about it is said."""
     check_functions(functions)
-    loaded = load_path(path, functions=functions)
-    plan = load_plan(path, functions=functions)  # raises for errors, and for a file that has not just one pipeline
+    config = configured([path])
+    loaded = load_path(path, functions=functions, config=config)
+    plan = load_plan(
+        path, functions=functions, config=config
+    )  # raises for errors, and for a file that has not just one pipeline
     tell(problem for each in loaded for problem in each.problems)
     return plan
 
@@ -99,7 +105,7 @@ def pipeline_of(text: str) -> str:
 
     path = Path(text)
     if path.suffix in (".yaml", ".yml") and path.is_file():
-        return load_plan(path).slug
+        return load_plan(path, config=configured([path])).slug
     if path.suffix in (".yaml", ".yml") or "/" in text:
         raise UsageError(f"there is no file {text}", hint="give a pipeline's file, or its name")
     return slug(text)

@@ -1,78 +1,97 @@
-"""Settings of the environment: `STREAM_ORCHESTRATOR__SECTION__KEY`. One list, and a word about what is not in it."""
+"""The settings of the command that runs: `--env`, `--config`, the environment's file, variables. Read once.
+
+Promise: whatever asks here during one command gets the same answer, and what is doubtful was said once, on stderr.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from difflib import get_close_matches
+import os
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stream_orchestrator.spec.config import Configuration
 
 PREFIX = "STREAM_ORCHESTRATOR__"
-KNOWN = (
-    "TOPICS__PREFIX",
-    "TOPICS__PARTITIONS",
-    "SCRIPTS__WORKERS",
-    "CALLS__MAX_IN_FLIGHT",
-    "CALLS__CONNECT_TIMEOUT",
-    "CALLS__FIRST_BYTE_TIMEOUT",
-    "FETCH__ALLOWED_HOSTS",
-    "SCANNER__URL",
-    "TRUST__FINGERPRINT_KEY",
-    "KAFKA__SECURITY_PROTOCOL",
-    "KAFKA__SASL_MECHANISM",
-    "KAFKA__SASL_USERNAME",
-    "KAFKA__SASL_PASSWORD",
-    "KAFKA__SSL_CAFILE",
-    "KAFKA__SSL_CERTFILE",
-    "KAFKA__SSL_KEYFILE",
-    "CLI__TRACEBACK",
-)
 PARTITIONS, PARTITIONS_EMBEDDED = 8, 4
-MAX_PARTITIONS = 10_000
-MAX_SCRIPT_WORKERS = 256
+
+
+@dataclass(slots=True)
+class _Choice:
+    """What the command line said, and what came of it."""
+
+    env: str = ""
+    file: Path | None = None
+    loaded: Configuration | None = None
+
+
+_CHOICE: ContextVar[_Choice] = ContextVar("choice", default=_Choice())  # noqa: B039  # replaced, never changed
+
+
+def choose(env: str = "", file: Path | None = None) -> None:
+    """Begin a command: nothing of an earlier one is left."""
+    _CHOICE.set(_Choice(env, file))
+
+
+def configured(near: Sequence[Path] = (), *, quietly: bool = False) -> Configuration:
+    """The settings; those of the first call of a command, whose paths say where the file is looked for."""
+    choice = _CHOICE.get()
+    if choice.loaded is not None:
+        return choice.loaded
+    from stream_orchestrator.spec.config import load
+
+    config = load(env=choice.env, file=choice.file, near=near)
+    _CHOICE.set(_Choice(choice.env, choice.file, config))
+    if config.problems and not quietly:
+        from stream_orchestrator.cli.sources import tell
+
+        tell(config.problems)
+    return config
 
 
 def warn_of_unknown(environ: Mapping[str, str]) -> None:
     """Say which of our settings nobody reads: a typo there is silent otherwise."""
-    unknown = sorted(name for name in environ if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in KNOWN)
-    if not unknown:
+    if not any(name.startswith(PREFIX) for name in environ):
         return
-    from stream_orchestrator.cli.voice import warn
+    from difflib import get_close_matches
 
-    for name in unknown:
-        nearest = get_close_matches(name.removeprefix(PREFIX), KNOWN, 1)
-        hint = f"did you mean {PREFIX}{nearest[0]}?" if nearest else "docs/reference.md lists the settings"
+    from stream_orchestrator.cli.voice import warn
+    from stream_orchestrator.spec.config import known_keys, strangers_in, variable_of
+
+    known = [variable_of(tuple(key.split("."))) for key in known_keys()]
+    for name in strangers_in(environ):
+        nearest = get_close_matches(name, known, 1)
+        hint = f"did you mean {nearest[0]}?" if nearest else "`config explain` lists the settings"
         warn(f"there is no setting {name}; it does nothing", hint=hint)
 
 
-def prefix_of(given: str | None, environ: Mapping[str, str]) -> str:
+def wants_traceback() -> bool:
+    """Whether errors of commands come with their traceback. Asks for nothing that might fail again."""
+    loaded = _CHOICE.get().loaded
+    return bool(os.environ.get(f"{PREFIX}CLI__TRACEBACK") or (loaded and loaded.data.get("cli", {}).get("traceback")))
+
+
+def prefix_of(given: str | None, config: Configuration) -> str:
     """What stands before every topic: `--prefix`, else the setting, else nothing. What no topic may hold is refused."""
+    from pydantic import ValidationError
+
     from stream_orchestrator.errors import UsageError
+    from stream_orchestrator.spec.settings import Topics
 
-    prefix = given if given is not None else environ.get(f"{PREFIX}TOPICS__PREFIX", "")
-    if not all(char.isascii() and (char.isalnum() or char in "._-") for char in prefix):
-        raise UsageError(
-            f"`{prefix}` cannot stand before a topic", hint="a prefix has letters, digits, `.`, `_` and `-`"
-        )
-    return prefix
+    if given is None:
+        return config.section(Topics).prefix
+    try:
+        return Topics(prefix=given).prefix
+    except ValidationError as wrong:
+        detail = wrong.errors()[0]["ctx"]
+        raise UsageError(detail["message"], hint=detail["hint"]) from wrong
 
 
-def partitions_of(environ: Mapping[str, str], *, embedded: bool) -> int:
+def partitions_of(config: Configuration, *, embedded: bool) -> int:
     """How many partitions new topics get."""
-    default = PARTITIONS_EMBEDDED if embedded else PARTITIONS
-    return _count(environ, "TOPICS__PARTITIONS", most=MAX_PARTITIONS, default=default)
+    from stream_orchestrator.spec.settings import Topics
 
-
-def script_workers_of(environ: Mapping[str, str]) -> int:
-    """How many processes run the scripts of one set of functions; 0 is one a core, at least two."""
-    return _count(environ, "SCRIPTS__WORKERS", most=MAX_SCRIPT_WORKERS, default=0)
-
-
-def _count(environ: Mapping[str, str], setting: str, *, most: int, default: int) -> int:
-    from stream_orchestrator.errors import UsageError
-
-    name = PREFIX + setting
-    text = environ.get(name, "").strip()
-    if not text:
-        return default
-    if not text.isdecimal() or not 0 < int(text) <= most:
-        raise UsageError(f"{name} is `{text}`", hint=f"a whole number from 1 to {most}, for example {name}=8")
-    return int(text)
+    return config.section(Topics).partitions or (PARTITIONS_EMBEDDED if embedded else PARTITIONS)

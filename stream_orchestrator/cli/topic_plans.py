@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 from stream_orchestrator.cli.broker import existing_broker, given_broker
-from stream_orchestrator.cli.serving import PRODUCTION
-from stream_orchestrator.cli.surroundings import partitions_of
+from stream_orchestrator.cli.surroundings import configured, partitions_of
 from stream_orchestrator.errors import MissingError
 from stream_orchestrator.plan import names
 from stream_orchestrator.plan.model import Plan
@@ -34,17 +32,16 @@ class Order:
     broker: str | None
     prefix: str
     offline: bool = False
-    env: str = "development"
     allow_unsafe: bool = False
 
     @property
     def profile(self) -> Profile:
         """How safe topics must be."""
-        return Profile(production=self.env == PRODUCTION, allow_unsafe=self.allow_unsafe)
+        return Profile(production=configured().production, allow_unsafe=self.allow_unsafe)
 
     def worker(self, stream: StreamSettings) -> WorkerSettings:
         """The worker that would serve them."""
-        partitions = partitions_of(os.environ, embedded=stream.embedded)
+        partitions = partitions_of(configured(), embedded=stream.embedded)
         return WorkerSettings(stream=stream, prefix=self.prefix, partitions=partitions, offline=self.offline)
 
 

@@ -8,10 +8,15 @@ from pathlib import Path
 
 from stream_orchestrator.errors import UsageError
 from stream_orchestrator.plan.compile import examine
+from stream_orchestrator.plan.lending import with_config, without_network
 from stream_orchestrator.plan.model import Plan
+from stream_orchestrator.plan.production import problems_of_production
+from stream_orchestrator.spec.config import Configuration
 from stream_orchestrator.spec.documents import Document, read_file
+from stream_orchestrator.spec.kinds import PIPELINE
 from stream_orchestrator.spec.located import Located
 from stream_orchestrator.spec.problems import Problem, errors_in, raise_errors
+from stream_orchestrator.spec.settings import Trust
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -40,21 +45,30 @@ class Loaded:
         return not errors_in(self.problems)
 
 
-def load_path(path: str | Path, *, functions: Sequence[str] = (), default_model: str = "") -> list[Loaded]:
+def load_path(path: str | Path, *, functions: Sequence[str] = (), config: Configuration | None = None) -> list[Loaded]:
     """Every document of a file, or of all YAML files below a folder, in the order of their names.
 
-    UsageError when the path is not there, or a folder holds no document.
+    With a `config`: as they stand in its environment. UsageError when the path is not there, or a folder holds no
+    document.
     """
-    return [
-        Loaded(document, *examine(document, functions=functions, default_model=default_model))
-        for file in files_of(path)
-        for document in read_file(file)
-    ]
+    return [_loaded(document, functions, config) for file in files_of(path) for document in read_file(file)]
 
 
-def load_plan(path: str | Path, *, functions: Sequence[str] = (), default_model: str = "") -> Plan:
+def _loaded(document: Document, functions: Sequence[str], config: Configuration | None) -> Loaded:
+    if config is None:
+        return Loaded(document, *examine(document, functions=functions))
+    document = with_config(document, config)
+    plan, problems = examine(document, functions=functions)
+    if document.kind == PIPELINE and config.production:
+        problems = (*problems, *problems_of_production(document))
+    if plan is not None and config.section(Trust).network == "deny":
+        plan = without_network(plan)
+    return Loaded(document, None if errors_in(problems) else plan, problems)
+
+
+def load_plan(path: str | Path, *, functions: Sequence[str] = (), config: Configuration | None = None) -> Plan:
     """The plan of the one pipeline in a file. SpecError carries every problem of it; UsageError: none, or several."""
-    loaded = load_path(path, functions=functions, default_model=default_model)
+    loaded = load_path(path, functions=functions, config=config)
     raise_errors(tuple(problem for each in loaded for problem in each.problems))
     plans = [each.plan for each in loaded if each.plan is not None]
     if len(plans) != 1:

@@ -25,7 +25,7 @@ from stream_orchestrator.spec.pipeline import Pipeline, is_semver
 from stream_orchestrator.spec.problems import Problem, Problems, raise_errors
 from stream_orchestrator.spec.rules import problems_of_tasks, problems_of_variables
 from stream_orchestrator.spec.translate import problems_of
-from stream_orchestrator.spec.unbuilt import unbuilt_in_pipeline
+from stream_orchestrator.spec.unbuilt import unbuilt_in_config, unbuilt_in_pipeline
 
 _FILE_VERSION = re.compile(r"-v(\d[^/]*)$")
 
@@ -60,11 +60,11 @@ def read_file(path: FilePath | str) -> list[Document]:
     return [read(located) for located in load_file(path)]
 
 
-def read(located: Located) -> Document:
-    """The document, checked as far as it can be by itself."""
+def read(located: Located, *, kind: str = "") -> Document:
+    """The document, checked as far as it can be by itself. `kind` says what it is, where that is known already."""
     problems = Problems()
     problems.extend(located.problems)
-    kind = kind_of(located.data, located.file)
+    kind = kind or kind_of(located.data, located.path)
     model = None
     if located.readable:
         if isinstance(located.data, dict):
@@ -115,10 +115,12 @@ def _more(located: Located, kind: str) -> Iterator[Problem]:
         yield from problems_of_tasks(located)
         yield from problems_of_variables(located, "input_variables" if kind == kinds.PIPELINE else "parameters")
         yield from _version_of_file(located)
+    elif kind == kinds.CONFIG:
+        yield from unbuilt_in_config(located)
 
 
 def _version_of_file(located: Located) -> Iterator[Problem]:
-    found = _FILE_VERSION.search(FilePath(located.file).stem)
+    found = _FILE_VERSION.search(located.path.stem)
     if not found or not is_semver(found[1]):
         return
     written = located.data.get("version")
@@ -136,7 +138,7 @@ def _name(located: Located) -> str:
     name = located.data.get("name") if isinstance(located.data, dict) else None
     if isinstance(name, str) and name.strip():
         return name
-    return _FILE_VERSION.sub("", FilePath(located.file).stem)
+    return _FILE_VERSION.sub("", located.path.stem)
 
 
 def _not_a_map(located: Located) -> Problem:

@@ -36,6 +36,18 @@ from stream_orchestrator.spec.pipeline import (
     Security,
     Version,
 )
+from stream_orchestrator.spec.settings import (
+    Blobs,
+    Calls,
+    Cli,
+    Fetch,
+    Files,
+    Kafka,
+    Scanner,
+    Scripts,
+    Topics,
+    Trust,
+)
 from stream_orchestrator.spec.testing import IntegrationTest, LoadTest, ReplayTest, TestSuite
 
 PIPELINE, COMPONENT, CONFIG = "pipeline", "component", "config"
@@ -72,11 +84,16 @@ class Config(Spec):
     security: Security | None = about("how data is kept")
     resource_management: ResourceManagement | None = about("what may be used")
     channels: dict[str, Any] | None = about("how channels are reached")
-    topics: dict[str, Any] | None = about("topics: prefix, partitions")
-    calls: dict[str, Any] | None = about("calls of models")
-    trust: dict[str, Any] | None = about("what scripts may reach")
-    fetch: dict[str, Any] | None = about("what the web guard lets through")
-    scanner: dict[str, Any] | None = about("the virus scanner")
+    topics: Topics | None = about("topics that are made")
+    kafka: Kafka | None = about("how the broker is reached")
+    scripts: Scripts | None = about("processes that run scripts")
+    calls: Calls | None = about("calls of models")
+    trust: Trust | None = about("what scripts may reach")
+    fetch: Fetch | None = about("what the web guard lets through")
+    files: Files | None = about("files that events refer to")
+    scanner: Scanner | None = about("the virus scanner")
+    blobs: Blobs | None = about("where large values are kept")
+    cli: Cli | None = about("the command line")
 
 
 class Environment(Spec):

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import codecs
 import re
+from dataclasses import replace
 from pathlib import Path as FilePath
 
 import yaml
 
 from stream_orchestrator.errors import UsageError
+from stream_orchestrator.spec.bundles import parts_of
 from stream_orchestrator.spec.located import Located, Mark
 from stream_orchestrator.spec.nodes import Built, Unreadable, build, compose
 from stream_orchestrator.spec.problems import Problem
@@ -55,8 +57,9 @@ def load_text(text: str, *, file: str = "<text>") -> list[Located]:
     found: list[Located] = []
     try:
         _refuse_unprintable(text)
-        for index, root in enumerate(compose(yaml.parse(text, Loader=yaml.CSafeLoader))):
-            found.append(_located(build(root), file, lines, index=index))
+        for part in parts_of(text, lines):
+            for root in compose(yaml.parse(part.text, Loader=yaml.CSafeLoader)):
+                found.append(replace(_located(build(root), file, lines, index=len(found)), part=part.path))
     except Unreadable as wrong:
         found.append(_unreadable(wrong, file, lines, index=len(found)))
     except yaml.YAMLError as wrong:

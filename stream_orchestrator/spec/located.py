@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path as FilePath
 from typing import Any
 
 from stream_orchestrator.spec.problems import Problem, Severity
@@ -26,6 +27,8 @@ class Located:
 
     `keys` holds the place of the key (of a list's item: of the item), `values` the place of the value.
     `problems` are those of the YAML itself; with a syntax error `data` is None and `readable` is False.
+    `part` is the path that a text of several files gives this one (see `spec.bundles`), else empty.
+    `lent` are values that stand elsewhere: their file, place and line there.
     """
 
     data: Any
@@ -36,6 +39,13 @@ class Located:
     values: Mapping[Path, Mark] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     readable: bool = True
+    part: str = ""
+    lent: Mapping[Path, tuple[str, Mark, str]] = field(default_factory=dict)
+
+    @property
+    def path(self) -> FilePath:
+        """The file that it is, as a path: its own in a text of several."""
+        return FilePath(self.part or self.file)
 
     def mark(self, path: Path, *, value: bool = False) -> Mark:
         """The place of `path`, or of its nearest parent that is written down."""
@@ -58,6 +68,9 @@ class Located:
     ) -> Problem:
         """A problem at the key `path`, or at `mark` where a finer place is known (see `inside`)."""
         mark = mark or self.mark(path)
+        file, source = self.file, self.lines[mark.line - 1] if mark.line <= len(self.lines) else ""
+        if path in self.lent:
+            file, mark, source = self.lent[path]
         return Problem(
             rule=rule,
             severity=severity,
@@ -68,8 +81,8 @@ class Located:
             column=mark.column,
             width=mark.width,
             path=path_text(path),
-            file=self.file,
-            source=self.lines[mark.line - 1] if mark.line <= len(self.lines) else "",
+            file=file,
+            source=source,
         )
 
     def inside(self, path: Path, line: int, *, column: int = 1, width: int = 1) -> Mark:

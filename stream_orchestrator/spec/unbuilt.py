@@ -16,7 +16,7 @@ from stream_orchestrator.spec.located import Located, Path
 from stream_orchestrator.spec.problems import Problem
 from stream_orchestrator.spec.tasks import LATER_TASK_TYPES
 
-Place = Literal["pipeline", "component", "task"]
+Place = Literal["pipeline", "component", "task", "config"]
 OTHER_WAY = "write it under `error_handling`"
 
 
@@ -81,6 +81,9 @@ TABLE = (
     _costs("pipeline", "logging", "the worker decides what is logged"),
     _matters("component", "error_handling", "write it in each task"),
     _costs("component", "cache_config", "nothing is cached yet"),
+    _costs("config", "channels", "nobody is told yet; watch the metrics instead"),
+    _costs("config", "fetch.allowed_hosts", "no address is fetched yet"),
+    _costs("config", "blobs.url", "values too large for a record fail their run"),
     _costs("task", "cache_config", "nothing is cached yet"),
     _costs("task", "cache_key", "nothing is cached yet"),
     _costs("task", "cache_ttl", "nothing is cached yet"),
@@ -105,6 +108,20 @@ TABLE = (
     _matters("task", "outputs", "return a map; others read its parts as `task.part`"),
 )
 
+# Sections of a config that pipelines have as well: what is not built for them is not built here. The log's level is.
+SHARED_WITH_CONFIG = (
+    "monitoring",
+    "model_settings",
+    "model_strategy",
+    "model_tier_strategy",
+    "cost_management",
+    "cache",
+    "cache_strategy",
+    "alerting",
+    "security",
+    "resource_management",
+)
+
 _STRATEGIES = {"batch_processing": True, "intelligent_caching": False, "request_coalescing": False}
 _FILE_HINT = "pass text as a string, or base64 text that a script decodes"
 
@@ -119,6 +136,21 @@ def unbuilt_in_pipeline(located: Located, *, place: Place = "pipeline") -> Itera
             yield _problem(located, (*path, "type"), True, f"the task type `{task['type']}`", "use a `python_task`")
     yield from _strategies(located)
     yield from _files(located, "input_variables" if place == "pipeline" else "parameters")
+
+
+def unbuilt_in_config(located: Located) -> Iterator[Problem]:
+    """The same of a config file."""
+    yield from _in_table(located, "config", (), located.data)
+    for row in TABLE:
+        if is_shared(row):
+            parts = tuple(row.key.split("."))
+            if row.is_on(_get(located.data, parts)):
+                yield _problem(located, parts, row.matters, f"`{row.key}`", row.hint)
+
+
+def is_shared(row: Unbuilt) -> bool:
+    """Whether a key of pipelines may stand in a config as well."""
+    return row.place == "pipeline" and row.key.split(".")[0] in SHARED_WITH_CONFIG
 
 
 def tasks_in(data: Any, path: Path = ()) -> Iterator[tuple[Path, dict[str, Any]]]:

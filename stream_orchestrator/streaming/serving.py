@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stream_orchestrator.plan import names
 from stream_orchestrator.plan.model import RESULT, START, Plan
 from stream_orchestrator.plan.stateful import uses_state
+from stream_orchestrator.spec.config import Configuration
 from stream_orchestrator.streaming.deployments import Deployment
 from stream_orchestrator.streaming.provisioning import Profile
 from stream_orchestrator.streaming.settings import StreamSettings
@@ -20,19 +21,18 @@ class WorkerSettings:
 
     stream: StreamSettings
     prefix: str = ""
-    production: bool = False
+    config: Configuration = field(default_factory=Configuration)
     allow_unsafe: bool = False
     partitions: int = 8
     drain: float = 30.0
     drain_calls: float = 300.0
     functions: tuple[str, ...] = ()
     offline: bool = False
-    script_workers: int = 0
 
     @property
     def profile(self) -> Profile:
         """How safe topics must be."""
-        return Profile(production=self.production, allow_unsafe=self.allow_unsafe)
+        return Profile(production=self.config.production, allow_unsafe=self.allow_unsafe)
 
 
 def topic_specs(plans: Sequence[Plan], settings: WorkerSettings) -> list[TopicSpec]:

@@ -9,16 +9,12 @@ Promises
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast, get_args
+from typing import Any
 
 from stream_orchestrator.errors import MissingError, UsageError
+from stream_orchestrator.spec.settings import Kafka, SaslMechanism, SecurityProtocol
 
-SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
-SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
-
-BOOTSTRAP_VARIABLE = "KAFKA_BOOTSTRAP_SERVERS"
 SECTION = "STREAM_ORCHESTRATOR__KAFKA__"
 EMBEDDED = "embedded"
 DEFAULT_PORT = 9092
@@ -148,39 +144,29 @@ def parse_broker(text: str) -> str:
     return ",".join(_address(part.strip(), text) for part in addresses.split(","))
 
 
-def settings_from(broker: str | None, environ: Mapping[str, str], *, client_id: str = "") -> StreamSettings | None:
-    """What `--broker` (or, without it, the environment) says; None when that is the embedded broker."""
-    text = broker or environ.get(BOOTSTRAP_VARIABLE) or EMBEDDED
+def settings_from(broker: str | None, kafka: Kafka, *, client_id: str = "") -> StreamSettings | None:
+    """What `--broker` (or, without it, the settings) say; None when that is the embedded broker."""
+    text = broker or kafka.bootstrap_servers or EMBEDDED
     if text == EMBEDDED:
         return None
-    values = {
-        key.lower(): environ[SECTION + key]
-        for key in ("SASL_USERNAME", "SASL_PASSWORD", "SSL_CAFILE", "SSL_CERTFILE", "SSL_KEYFILE")
-        if environ.get(SECTION + key)
-    }
-    mechanism = _one_of(SaslMechanism, "SASL_MECHANISM", environ)
-    protocol = _one_of(SecurityProtocol, "SECURITY_PROTOCOL", environ)
     return StreamSettings(
         bootstrap=parse_broker(text),
         client_id=client_id or "stream-orchestrator",
-        security_protocol=cast(SecurityProtocol, protocol or _implied(mechanism, values)),
-        sasl_mechanism=cast("SaslMechanism | None", mechanism),
-        **values,  # type: ignore[arg-type]  # five optional strings by their field names
+        security_protocol=kafka.security_protocol or _implied(kafka),
+        sasl_mechanism=kafka.sasl_mechanism,
+        sasl_username=kafka.sasl_username,
+        sasl_password=kafka.sasl_password,
+        ssl_cafile=kafka.ssl_cafile,
+        ssl_certfile=kafka.ssl_certfile,
+        ssl_keyfile=kafka.ssl_keyfile,
     )
 
 
-def _implied(mechanism: str | None, values: Mapping[str, str]) -> SecurityProtocol:
+def _implied(kafka: Kafka) -> SecurityProtocol:
     # Credentials without a protocol go over TLS: the other guess would send a password in the clear.
-    if mechanism or "sasl_username" in values:
+    if kafka.sasl_mechanism or kafka.sasl_username:
         return "SASL_SSL"
-    return "SSL" if any(name.startswith("ssl_") for name in values) else "PLAINTEXT"
-
-
-def _one_of(allowed: Any, key: str, environ: Mapping[str, str]) -> str | None:
-    text = environ.get(SECTION + key, "").upper()
-    if text and text not in get_args(allowed):
-        raise UsageError(f"{SECTION}{key} is `{text}`", hint=f"one of {', '.join(get_args(allowed))}")
-    return text or None
+    return "SSL" if kafka.ssl_cafile or kafka.ssl_certfile or kafka.ssl_keyfile else "PLAINTEXT"
 
 
 def _address(part: str, whole: str) -> str:

@@ -39,6 +39,7 @@ from stream_orchestrator.plan import names
 from stream_orchestrator.plan.model import Plan
 from stream_orchestrator.plan.stateful import uses_state
 from stream_orchestrator.spec.inputs import InputRules
+from stream_orchestrator.spec.settings import Calls, Scripts, Trust
 from stream_orchestrator.streaming.chores import Chores
 from stream_orchestrator.streaming.client import partitions_of
 from stream_orchestrator.streaming.core.app import App
@@ -93,7 +94,8 @@ class Worker:
         self._stream = Stream(settings.stream, watch=self._watch, clock=SteadyClock(clock))
         self._deployments = Deployments(settings.stream, settings.prefix)
         self._lookup = Lookup(settings.stream)
-        self._calls = CallService(call_settings(offline=settings.offline))
+        calls = CallSettings.from_env(offline=settings.offline, calls=settings.config.section(Calls))
+        self._calls = CallService(calls)
         self._pools: dict[tuple[str, ...], ScriptPool] = {}
         self._call_apps: list[App] = []
         self._callers: list[CallAgent] = []
@@ -243,7 +245,7 @@ class Worker:
         new = self._deployments.known(new.id) or new
         await apply(settings.stream, await self._pipeline_specs(plan), profile=settings.profile)
         await apply(settings.stream, version_specs(settings.prefix, new), profile=settings.profile)
-        return await self._deployments.deploy(new, production=settings.production)
+        return await self._deployments.deploy(new, production=settings.config.production)
 
     async def _pipeline_specs(self, plan: Plan) -> list[TopicSpec]:
         """The pipeline's own topics; an existing input keeps its partitions, and its table follows it."""
@@ -413,8 +415,11 @@ class Worker:
     def _pool(self, plan: Plan) -> ScriptPool:
         functions = (*plan.functions, *self._settings.functions)
         if functions not in self._pools:
-            size = self._settings.script_workers or max(2, os.cpu_count() or 2)
-            self._pools[functions] = ScriptPool(functions=functions, size=size, notebook=self._notebook)
+            size = self._settings.config.section(Scripts).workers or max(2, os.cpu_count() or 2)
+            key = (self._settings.config.section(Trust).fingerprint_key or "").encode()
+            self._pools[functions] = ScriptPool(
+                functions=functions, size=size, fingerprint_key=key, notebook=self._notebook
+            )
         return self._pools[functions]
 
     async def _ready(self, apps: Sequence[App]) -> None:
@@ -454,8 +459,3 @@ def is_stuck(seen: AppStatistics, *, longest_slot: float) -> bool:
 async def _all_ready(apps: Sequence[App]) -> None:
     for app in apps:
         await app.ready.wait()
-
-
-def call_settings(*, offline: bool, environ: Mapping[str, str] = os.environ) -> CallSettings:
-    """Where models are, by the environment."""
-    return CallSettings.from_env(environ, offline=offline)

@@ -20,6 +20,7 @@ from support.broker import Broker
 from support.kafka import KafkaCluster
 
 from stream_orchestrator.errors import MissingError
+from stream_orchestrator.spec.settings import Kafka
 from stream_orchestrator.streaming.brokers import EmbeddedBroker
 from stream_orchestrator.streaming.brokers.embedded import is_open
 from stream_orchestrator.streaming.brokers.leash import Leashed, watch
@@ -207,7 +208,7 @@ async def test_the_developers_broker_prints_its_address_and_ends_with_ctrl_c(kaf
     assert run.stdout is not None
     with run:
         address = (await asyncio.to_thread(run.stdout.readline)).strip()
-        settings = settings_from(address, {})
+        settings = settings_from(address, Kafka())
         assert settings is not None
         await create(settings, "a")
         run.send_signal(signal.SIGINT)

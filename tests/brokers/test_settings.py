@@ -10,10 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_orchestrator.errors import MissingError, UsageError
+from stream_orchestrator.spec.config import from_environ
+from stream_orchestrator.spec.settings import Kafka
 from stream_orchestrator.streaming.settings import StreamSettings, parse_broker, settings_from
 
 SECTION = "STREAM_ORCHESTRATOR__KAFKA__"
 HOSTS = st.from_regex(r"[a-z][a-z0-9-]{0,20}(\.[a-z]{2,5})?", fullmatch=True) | st.just("[::1]") | st.just("127.0.0.1")
+
+
+def kafka_of(environ: dict[str, str]) -> Kafka:
+    return from_environ(environ).section(Kafka)
 
 
 @given(addresses=st.lists(st.tuples(HOSTS, st.integers(1, 65535)), min_size=1, max_size=4), scheme=st.booleans())
@@ -53,7 +59,7 @@ def test_what_is_no_address_is_refused_with_the_form_that_is(text: str) -> None:
 def test_the_flag_stands_before_the_environment_before_the_embedded_broker(
     broker: str | None, environ: dict[str, str], bootstrap: str | None
 ) -> None:
-    settings = settings_from(broker, environ)
+    settings = settings_from(broker, kafka_of(environ))
     assert (settings and settings.bootstrap) == bootstrap
 
 
@@ -63,7 +69,7 @@ def test_a_user_without_a_protocol_goes_over_tls_because_the_other_guess_shows_t
         SECTION + "SASL_PASSWORD": "hush",
         SECTION + "SASL_MECHANISM": "scram-sha-512",
     }
-    settings = settings_from("kafka://a:1", environ)
+    settings = settings_from("kafka://a:1", kafka_of(environ))
     assert settings is not None
     assert (settings.security_protocol, settings.sasl_mechanism) == ("SASL_SSL", "SCRAM-SHA-512")
     kwargs = settings.connection()
@@ -78,18 +84,18 @@ def test_the_password_is_in_no_repr() -> None:
 @pytest.mark.parametrize("key", ["SECURITY_PROTOCOL", "SASL_MECHANISM"])
 def test_an_unknown_mechanism_is_refused_with_the_list_of_known_ones(key: str) -> None:
     with pytest.raises(UsageError) as caught:
-        settings_from("kafka://a:1", {SECTION + key: "KERBEROS"})
+        settings_from("kafka://a:1", kafka_of({SECTION + key: "KERBEROS"}))
     assert "SSL" in caught.value.hint or "SCRAM-SHA-256" in caught.value.hint
 
 
 def test_sasl_without_a_user_is_refused_before_anything_connects() -> None:
     with pytest.raises(UsageError) as caught:
-        settings_from("kafka://a:1", {SECTION + "SECURITY_PROTOCOL": "SASL_SSL"})
+        settings_from("kafka://a:1", kafka_of({SECTION + "SECURITY_PROTOCOL": "SASL_SSL"}))
     assert "SASL_USERNAME" in caught.value.hint
 
 
 def test_a_tls_file_that_is_not_there_is_missing_and_named() -> None:
-    settings = settings_from("kafka://a:1", {SECTION + "SSL_CAFILE": "/no/such/ca.pem"})
+    settings = settings_from("kafka://a:1", kafka_of({SECTION + "SSL_CAFILE": "/no/such/ca.pem"}))
     assert settings is not None
     assert settings.security_protocol == "SSL"
     with pytest.raises(MissingError, match=r"/no/such/ca\.pem"):

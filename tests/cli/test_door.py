@@ -17,6 +17,7 @@ from stream_orchestrator.cli import main as door
 from stream_orchestrator.cli import surroundings, voice
 from stream_orchestrator.cli.building import command
 from stream_orchestrator.errors import HouseError, MissingError, OrchestratorError, RunError, SpecError, UsageError
+from stream_orchestrator.spec.config import Configuration, from_environ, strangers_in
 
 SETTING = "STREAM_ORCHESTRATOR__"
 
@@ -158,33 +159,35 @@ def test_every_setting_that_the_package_names_is_known() -> None:
     package = Path(stream_orchestrator.__file__).parent
     sources = "".join(path.read_text(encoding="utf-8") for path in package.rglob("*.py"))
     named = set(re.findall(rf"{SETTING}([A-Z]+__[A-Z_]*[A-Z])\b", sources))
-    assert named - set(surroundings.KNOWN) == {"SECTION__KEY"}  # the pattern itself
+    assert strangers_in({SETTING + name: "" for name in named}) == (f"{SETTING}SECTION__KEY",)  # the pattern itself
 
 
 def test_every_setting_of_the_reference_is_known() -> None:
     page = (Path(__file__).parents[2] / "docs/reference.md").read_text(encoding="utf-8")
-    assert set(re.findall(rf"{SETTING}([A-Z]+__[A-Z_]+)", page)) <= set(surroundings.KNOWN)
+    named = set(re.findall(rf"{SETTING}[A-Z]+__[A-Z_]+", page)) - {f"{SETTING}SECTION__KEY"}
+    assert named
+    assert strangers_in(dict.fromkeys(named, "")) == ()
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "many", "10001", "1.5"])
 def test_a_partition_count_that_cannot_be_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="TOPICS__PARTITIONS"):
-        surroundings.partitions_of({f"{SETTING}TOPICS__PARTITIONS": text}, embedded=False)
+        from_environ({f"{SETTING}TOPICS__PARTITIONS": text})
 
 
 def test_partitions_are_8_and_4_on_the_embedded_broker_unless_said_otherwise() -> None:
-    assert surroundings.partitions_of({}, embedded=False) == 8
-    assert surroundings.partitions_of({}, embedded=True) == 4
-    assert surroundings.partitions_of({f"{SETTING}TOPICS__PARTITIONS": "3"}, embedded=True) == 3
+    assert surroundings.partitions_of(Configuration(), embedded=False) == 8
+    assert surroundings.partitions_of(Configuration(), embedded=True) == 4
+    assert surroundings.partitions_of(from_environ({f"{SETTING}TOPICS__PARTITIONS": "3"}), embedded=True) == 3
 
 
 def test_the_prefix_is_the_options_then_the_settings() -> None:
-    environ = {f"{SETTING}TOPICS__PREFIX": "site."}
-    assert surroundings.prefix_of(None, environ) == "site."
-    assert surroundings.prefix_of("mine.", environ) == "mine."
-    assert surroundings.prefix_of("", environ) == ""
+    config = from_environ({f"{SETTING}TOPICS__PREFIX": "site."})
+    assert surroundings.prefix_of(None, config) == "site."
+    assert surroundings.prefix_of("mine.", config) == "mine."
+    assert surroundings.prefix_of("", config) == ""
     with pytest.raises(UsageError, match="cannot stand before a topic"):
-        surroundings.prefix_of("my site", {})
+        surroundings.prefix_of("my site", config)
 
 
 # --- colour ----------------------------------------------------------------------------------------------------------

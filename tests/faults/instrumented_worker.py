@@ -18,6 +18,7 @@ from typing import Any
 
 from stream_orchestrator.cli.logs import start_logging
 from stream_orchestrator.plan.loading import load_plan
+from stream_orchestrator.spec.config import from_environ
 from stream_orchestrator.streaming.serving import WorkerSettings
 from stream_orchestrator.streaming.settings import StreamSettings
 from stream_orchestrator.streaming.worker import Worker
@@ -76,7 +77,7 @@ async def main(config: dict[str, Any]) -> int:
     settings = WorkerSettings(
         stream=StreamSettings(bootstrap=config["bootstrap"], instance_id=config["name"]),
         prefix=config["prefix"],
-        script_workers=config["scripts"],
+        config=from_environ({"STREAM_ORCHESTRATOR__SCRIPTS__WORKERS": str(config["scripts"])}),
     )
     plans = [load_plan(Path(path)) for path in config["paths"]]
     worker = Worker(settings, plans, clock=clock)

@@ -18,11 +18,13 @@ from stream_orchestrator.errors import SpecError
 from stream_orchestrator.plan import names
 from stream_orchestrator.plan.loading import load_plan
 from stream_orchestrator.plan.model import Plan
+from stream_orchestrator.spec.config import Configuration, from_environ
 from stream_orchestrator.streaming.client import Outgoing, produce, read_all, reading
 from stream_orchestrator.streaming.serving import WorkerSettings
 from stream_orchestrator.streaming.worker import Worker
 
 EVENTS = 40
+TWO_PROCESSES = from_environ({"STREAM_ORCHESTRATOR__SCRIPTS__WORKERS": "2"})
 SCRIPT = """
 name: "{name}"
 version: "{version}"
@@ -116,7 +118,7 @@ async def test_two_prefixes_on_one_cluster_see_only_their_own_events(kafka: Brok
 @pytest.mark.kafka
 @pytest.mark.slow
 async def test_runs_finish_on_the_version_they_began_with(kafka: Broker, plans: Any, serve: Any) -> None:
-    settings = WorkerSettings(stream=kafka.settings, prefix=kafka.prefix, partitions=4, script_workers=2)
+    settings = WorkerSettings(stream=kafka.settings, prefix=kafka.prefix, partitions=4, config=TWO_PROCESSES)
     old = await serve(settings, plans("Moving", "1.0.0", "old", pause=0.05))
     await send(kafka, kafka.prefix, "moving")
     async with reading(kafka.settings, names.results_topic(kafka.prefix, "moving")) as reader:
@@ -137,7 +139,7 @@ async def test_runs_finish_on_the_version_they_began_with(kafka: Broker, plans: 
 async def test_a_restarted_worker_finishes_runs_of_a_version_whose_file_is_gone(
     kafka: Broker, plans: Any, serve: Any
 ) -> None:
-    settings = WorkerSettings(stream=kafka.settings, prefix=kafka.prefix, partitions=4, script_workers=2)
+    settings = WorkerSettings(stream=kafka.settings, prefix=kafka.prefix, partitions=4, config=TWO_PROCESSES)
     old = await serve(settings, plans("Moving", "1.0.0", "old", pause=0.1))
     await send(kafka, kafka.prefix, "moving")
     async with reading(kafka.settings, names.results_topic(kafka.prefix, "moving")) as reader:
@@ -155,7 +157,11 @@ async def test_an_edited_file_of_the_same_version_is_refused_in_production_and_a
     kafka: Broker, plans: Any, serve: Any
 ) -> None:
     settings = WorkerSettings(
-        stream=kafka.settings, prefix=kafka.prefix, partitions=4, production=True, allow_unsafe=True
+        stream=kafka.settings,
+        prefix=kafka.prefix,
+        partitions=4,
+        config=Configuration(env="production"),
+        allow_unsafe=True,
     )
     first = await serve(settings, plans("Edited", "1.0.0", "first"))
     assert await first.drain()
@@ -163,7 +169,7 @@ async def test_an_edited_file_of_the_same_version_is_refused_in_production_and_a
     with pytest.raises(SpecError, match=r"version 1\.0\.0 of edited is deployed with another content") as caught:
         await serve(settings, edited)
     print(f"\nproduction: {caught.value}")
-    developing = await serve(replace(settings, production=False), edited)
+    developing = await serve(replace(settings, config=Configuration()), edited)
     await send(kafka, kafka.prefix, "edited")
     assert await outputs(kafka, kafka.prefix, "edited", count=EVENTS) == marked("second")
     print(f"development: it runs as {names.version_id(edited)}")

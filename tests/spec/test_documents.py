@@ -33,7 +33,9 @@ LLM = "tasks:\n  - name: score\n    type: llm_task\n    prompt: hello\n"
 @pytest.mark.parametrize("path", ACCEPTED, ids=lambda path: path.name)
 def test_a_good_document_has_no_problem(path):
     for found in read_file(path):
-        assert not found.problems, "\n\n".join(render(problem) for problem in found.problems)
+        # A config says what an environment has, also where nothing reads it yet.
+        said = [problem for problem in found.problems if found.kind != "config" or problem.rule != "no-effect-yet"]
+        assert not said, "\n\n".join(render(problem) for problem in said)
         assert found.model is not None
 
 
@@ -327,6 +329,9 @@ def on(key: str) -> str:
         "cache_strategy": "{default_ttl: 3600}",
         "cache_config": "{enabled: true}",
         "cache": "{enabled: true}",
+        "channels": "{slack: {url: hush}}",
+        "fetch.allowed_hosts": "[example.com]",
+        "blobs.url": "/var/blobs",
         "alerting": "{enabled: true}",
         "monitoring.alerting": "{error_threshold: 0.05}",
         "logging": "{level: INFO}",
@@ -346,8 +351,9 @@ def test_a_key_that_is_not_built_is_said_aloud(row):
     setting = f"{last}: {on(row.key)}"
     for parent in reversed(parents):
         setting = f"{parent}: {{{setting}}}"
-    head = "type: component\n" if row.place == "component" else ""
-    text = f"{head}{TASK}    {setting}\n" if row.place == "task" else f"{head}{setting}\n{TASK}"
+    head = f"type: {row.place}\n" if row.place in ("component", "config") else ""
+    tasks = "" if row.place == "config" else TASK
+    text = f"{head}{TASK}    {setting}\n" if row.place == "task" else f"{head}{setting}\n{tasks}"
     path = f"tasks[0].{row.key}" if row.place == "task" else row.key
     found = document(text)
     rule = "not-yet-supported" if row.matters else "no-effect-yet"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -25,9 +24,9 @@ def audit(run_id: RunId, broker: KafkaBroker = None, prefix: Prefix = None, as_j
     Every step of it in the order of time. Exit code 1 when nothing is known of the run.
     """
     from stream_orchestrator.cli.broker import existing_broker
-    from stream_orchestrator.cli.surroundings import prefix_of
+    from stream_orchestrator.cli.surroundings import configured, prefix_of
 
-    topic_prefix = prefix_of(prefix, os.environ)
+    topic_prefix = prefix_of(prefix, configured())
     story = asyncio.run(_story(run_id, existing_broker(broker), topic_prefix))
     if as_json:
         voice.emit(story)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -138,10 +137,10 @@ def _letters(pipeline: str, broker: str | None, prefix: str | None) -> Any:
     from stream_orchestrator.cli.broker import existing_broker
     from stream_orchestrator.cli.deadletters import DeadLetters
     from stream_orchestrator.cli.sources import pipeline_of
-    from stream_orchestrator.cli.surroundings import prefix_of
+    from stream_orchestrator.cli.surroundings import configured, prefix_of
 
     slug = pipeline_of(pipeline)
-    return DeadLetters(settings=existing_broker(broker), prefix=prefix_of(prefix, os.environ), pipeline=slug)
+    return DeadLetters(settings=existing_broker(broker), prefix=prefix_of(prefix, configured()), pipeline=slug)
 
 
 def _known(reasons: list[str]) -> list[str]:

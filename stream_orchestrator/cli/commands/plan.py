@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from stream_orchestrator.cli import voice
@@ -16,9 +15,9 @@ def plan(file: File, functions: Functions = [], prefix: Prefix = None, as_json: 
     Tasks in the order of their edges, inboxes, topics, helper functions and models.
     """
     from stream_orchestrator.cli.sources import read_plan
-    from stream_orchestrator.cli.surroundings import prefix_of
+    from stream_orchestrator.cli.surroundings import configured, prefix_of
 
-    document = _document(read_plan(file, functions), functions, prefix_of(prefix, os.environ))
+    document = _document(read_plan(file, functions), functions, prefix_of(prefix, configured([file])))
     if as_json:
         voice.emit(document)
     else:

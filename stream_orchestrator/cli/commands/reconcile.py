@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import Any
 
 from stream_orchestrator.cli import voice
@@ -21,11 +20,11 @@ def reconcile(pipeline: Pipeline, broker: KafkaBroker = None, prefix: Prefix = N
     """
     from stream_orchestrator.cli.broker import existing_broker
     from stream_orchestrator.cli.sources import pipeline_of
-    from stream_orchestrator.cli.surroundings import prefix_of
+    from stream_orchestrator.cli.surroundings import configured, prefix_of
     from stream_orchestrator.streaming import reconcile as books
 
     slug = pipeline_of(pipeline)
-    account = asyncio.run(books.reconcile(existing_broker(broker), prefix_of(prefix, os.environ), slug))
+    account = asyncio.run(books.reconcile(existing_broker(broker), prefix_of(prefix, configured()), slug))
     if as_json:
         voice.emit(account.as_json())
     else:

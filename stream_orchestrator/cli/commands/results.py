@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from typing import TYPE_CHECKING, Annotated, TypeGuard
 
@@ -36,10 +35,10 @@ def results(
     """
     from stream_orchestrator.cli.broker import existing_broker
     from stream_orchestrator.cli.sources import pipeline_of
-    from stream_orchestrator.cli.surroundings import prefix_of
+    from stream_orchestrator.cli.surroundings import configured, prefix_of
     from stream_orchestrator.plan.names import results_topic
 
-    topic = results_topic(prefix_of(prefix, os.environ), pipeline_of(pipeline))
+    topic = results_topic(prefix_of(prefix, configured()), pipeline_of(pipeline))
     waits = follow or count is not None or timeout is not None
     read = asyncio.run(_read(existing_broker(broker), topic, waits=waits, count=count, timeout=timeout))
     if count is not None and read < count:

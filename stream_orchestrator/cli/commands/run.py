@@ -12,7 +12,6 @@ from stream_orchestrator.cli.building import command
 from stream_orchestrator.cli.options import (
     AllowUnsafe,
     Broker,
-    Env,
     File,
     Functions,
     Input,
@@ -41,7 +40,6 @@ def run(
     run_id_field: RunIdField = None,
     timeout: Timeout = None,
     prefix: Prefix = None,
-    env: Env = "development",
     allow_unsafe: AllowUnsafe = False,
     as_json: Json = False,
 ) -> int:
@@ -63,7 +61,6 @@ def run(
         run_id_field=run_id_field,
         timeout=timeout,
         prefix=prefix,
-        env=env,
         allow_unsafe=allow_unsafe,
         as_json=as_json,
     )

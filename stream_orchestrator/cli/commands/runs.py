@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -90,11 +89,11 @@ async def _cancel(site: Any, wanted: set[str], *, timeout: float) -> tuple[list[
 def _site(pipeline: str, broker: str | None, prefix: str | None) -> Any:
     from stream_orchestrator.cli.broker import existing_broker
     from stream_orchestrator.cli.sources import pipeline_of
-    from stream_orchestrator.cli.surroundings import prefix_of
+    from stream_orchestrator.cli.surroundings import configured, prefix_of
     from stream_orchestrator.streaming.retire import Versions
 
     slug = pipeline_of(pipeline)
-    return Versions(settings=existing_broker(broker), prefix=prefix_of(prefix, os.environ), pipeline=slug)
+    return Versions(settings=existing_broker(broker), prefix=prefix_of(prefix, configured()), pipeline=slug)
 
 
 def _show(found: Sequence[Any], *, as_json: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 
 from stream_orchestrator.cli import voice
@@ -26,7 +25,7 @@ def send(
     Returns when the broker has acknowledged all of them. Their run ids go to stdout, one a line, in the order of the
     events; nothing waits for results.
     """
-    from stream_orchestrator.cli.surroundings import prefix_of
+    from stream_orchestrator.cli.surroundings import configured, prefix_of
 
     run_ids = asyncio.run(
         _send(
@@ -34,7 +33,7 @@ def send(
             events,
             broker,
             functions=functions,
-            prefix=prefix_of(prefix, os.environ),
+            prefix=prefix_of(prefix, configured([file])),
             key_field=key_field,
             run_id_field=run_id_field,
         )

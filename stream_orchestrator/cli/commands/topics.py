@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 from typing import Any
 
 from stream_orchestrator.cli import voice
 from stream_orchestrator.cli.building import group
-from stream_orchestrator.cli.options import AllowUnsafe, Env, Json, KafkaBroker, Offline, Paths, Prefix
+from stream_orchestrator.cli.options import AllowUnsafe, Json, KafkaBroker, Offline, Paths, Prefix
 
 REFUSED = ("wrong_partitions", "too_weak")  # what a worker would not start with
 
@@ -33,7 +32,6 @@ def diff(
     broker: KafkaBroker = None,
     offline: Offline = False,
     prefix: Prefix = None,
-    env: Env = "development",
     allow_unsafe: AllowUnsafe = False,
     as_json: Json = False,
 ) -> int:
@@ -43,7 +41,7 @@ def diff(
     """
     from stream_orchestrator.cli import topic_plans
 
-    order = _order(paths, broker, prefix, offline=offline, env=env, allow_unsafe=allow_unsafe)
+    order = _order(paths, broker, prefix, offline=offline, allow_unsafe=allow_unsafe)
     states = asyncio.run(topic_plans.compare(order))
     _show_states(states, as_json)
     return 1 if any(state.state in REFUSED for state in states) else 0
@@ -54,7 +52,6 @@ def apply(
     broker: KafkaBroker = None,
     offline: Offline = False,
     prefix: Prefix = None,
-    env: Env = "development",
     allow_unsafe: AllowUnsafe = False,
     as_json: Json = False,
 ) -> int:
@@ -65,7 +62,7 @@ def apply(
     """
     from stream_orchestrator.cli import topic_plans
 
-    order = _order(paths, broker, prefix, offline=offline, env=env, allow_unsafe=allow_unsafe)
+    order = _order(paths, broker, prefix, offline=offline, allow_unsafe=allow_unsafe)
     _show_states(asyncio.run(topic_plans.make(order)), as_json)
     return 0
 
@@ -73,10 +70,10 @@ def apply(
 def _order(paths: Paths, broker: str | None, prefix: str | None, **more: Any) -> Any:
     from stream_orchestrator.cli import topic_plans
     from stream_orchestrator.cli.sources import read_sources
-    from stream_orchestrator.cli.surroundings import prefix_of
+    from stream_orchestrator.cli.surroundings import configured, prefix_of
 
     plans = read_sources(paths).plans
-    return topic_plans.Order(plans=plans, broker=broker, prefix=prefix_of(prefix, os.environ), **more)
+    return topic_plans.Order(plans=plans, broker=broker, prefix=prefix_of(prefix, configured(paths)), **more)
 
 
 def _show_states(states: Sequence[Any], as_json: bool) -> None:

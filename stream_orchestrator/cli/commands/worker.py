@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 from typing import Annotated, cast
 
 import typer
 
 from stream_orchestrator.cli.building import command
-from stream_orchestrator.cli.options import AllowUnsafe, Broker, Env, Functions, Http, Offline, Paths, Prefix, seconds
+from stream_orchestrator.cli.options import AllowUnsafe, Broker, Functions, Http, Offline, Paths, Prefix, seconds
 from stream_orchestrator.cli.orders import Orders
-from stream_orchestrator.cli.surroundings import prefix_of
+from stream_orchestrator.cli.surroundings import configured, prefix_of
 
 LONGEST_CALL = 300.0  # no call has a longer deadline
 
@@ -51,7 +51,6 @@ def worker(
     drain_calls: DrainCalls = 300.0,
     instance_id: InstanceId = None,
     prefix: Prefix = None,
-    env: Env = "development",
     allow_unsafe: AllowUnsafe = False,
     as_json: Json = False,
 ) -> int:
@@ -62,12 +61,14 @@ def worker(
     """
     from stream_orchestrator.cli.parent import keep_serving
 
+    config = configured(paths)
     orders = Orders(
         paths=tuple(str(path) for path in paths),
         broker="",  # the parent chooses
         functions=tuple(functions),
-        prefix=prefix_of(prefix, os.environ),
-        env=env,
+        prefix=prefix_of(prefix, config),
+        env=config.env,
+        config=str(Path(config.files[0]).absolute()) if config.files else "",
         offline=offline,
         allow_unsafe=allow_unsafe,
         drain=drain,

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,8 +21,11 @@ def worker_child(orders: Annotated[str, typer.Argument(help="What `worker` was t
     """Serve, as `worker` says"""
     from stream_orchestrator.cli.orders import Orders
     from stream_orchestrator.cli.serving import serve
+    from stream_orchestrator.cli.surroundings import choose
 
-    return ended(serve(Orders.from_json(orders)))
+    told = Orders.from_json(orders)
+    choose(told.env, Path(told.config) if told.config else None)
+    return ended(serve(told))
 
 
 def ended(serving: Coroutine[Any, Any, int]) -> int:
