@@ -9,7 +9,7 @@ Promises
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -32,7 +32,7 @@ from stream_orchestrator.kernel.gate import (
     probe_of,
     signal,
 )
-from stream_orchestrator.kernel.kinds import Ask, Attempt, Fault, Step, TaskKind, Value
+from stream_orchestrator.kernel.kinds import Again, Ask, Attempt, Fault, Gathered, Spread, Step, TaskKind, Value
 from stream_orchestrator.kernel.limits import excerpt, misfit
 from stream_orchestrator.kernel.policies import Next, Park, Settle, after_fault
 from stream_orchestrator.kernel.rows import StepRow
@@ -66,13 +66,15 @@ class Decision(Struct, frozen=True, kw_only=True):
 
     `first`: the row is durable before the effects; `durable`: it is written beside them. `hollow`: the one token
     carries all that the row knows, so once it is acknowledged the row is written without content, to be known as done.
-    `abort`: the run takes no new steps. `duplicate`: nothing happened. `signals` go to breakers.
+    `spread`: these items are under way from now on. `abort`: the run takes no new steps. `duplicate`: nothing happened.
+    `signals` go to breakers.
     """
 
     row: StepRow
     tokens: tuple[Token, ...] = ()
     call: Call | None = None
     script: RunScript | None = None
+    spread: Spread | None = None
     first: bool = False
     durable: bool = True
     hollow: bool = False
@@ -154,11 +156,28 @@ class Stepper(Struct, frozen=True):
             return self._nothing(row)
         return self._go(row, lambda kind, attempt: kind.scripted(attempt, done))
 
+    def on_items(self, row: StepRow, reports: Sequence[Report]) -> Decision:
+        """All items of a container's wave have ended, and none has failed."""
+        return self._go(_with(row, reports), lambda kind, attempt: kind.gathered(attempt, reports))
+
+    def on_failed_item(self, row: StepRow, failed: Report, reports: Sequence[Report]) -> Decision:
+        """An item of a container has failed, and with it this attempt; `reports` are all that have ended."""
+        error = failed.error or {}
+        fault = Fault(
+            type=str(error.get("type", "Failed")),
+            message=f"{failed.task}: {error.get('message', 'failed')}",
+            reason=str(error.get("reason", "task_failed")),
+        )
+        return self._fault(_with(row, reports), fault)
+
     def on_due(self, row: StepRow) -> Decision:
         """The row's time has come: a parked attempt begins again, an unanswered call is given up."""
         row = replace(row, at="", due=None)
         if row.state == "parked":
             return self._cancelled(row) if self.around.run.aborted_by else self._begin(row)
+        if row.state == "gathering":
+            fault = Fault(type="Timeout", message="its items did not end in time", passing=True, reason="timeout")
+            return self._cancelled(row) if self.around.run.aborted_by else self._fault(row, fault)
         if row.state == "calling":
             # It may have been carried out all the same: whoever forbids to ask twice forbids it here too.
             again = self.task.variants[row.variant].on_ambiguous != "fail"
@@ -172,6 +191,8 @@ class Stepper(Struct, frozen=True):
                 return self._nothing(row) if row.report is None else self._publish(row)
             case "running" | "calling":
                 return self._again(row)
+            case "gathering":
+                return self._go(row, lambda kind, attempt: kind.spread(attempt))
             case _:
                 return Decision(row=row)
 
@@ -195,7 +216,8 @@ class Stepper(Struct, frozen=True):
     def _begin(self, row: StepRow) -> Decision:
         if (held := self._held(row)) is not None:
             return held
-        row = self._on_time(replace(row, attempt=row.attempt + 1, attempts=row.attempts + 1, journal={}, call_number=0))
+        row = replace(row, attempt=row.attempt + 1, attempts=row.attempts + 1, journal={}, call_number=0)
+        row = self._on_time(replace(row, wave=0, carry=None, members=0) if self.task.bodies else row)
         decision = self._go(row, lambda kind, attempt: kind.begin(attempt))
         started = Transition("started" if row.attempts == 1 else "retried", row.attempts)
         return replace(decision, transitions=(replace(started, at=self.now), *decision.transitions))
@@ -267,6 +289,20 @@ class Stepper(Struct, frozen=True):
                 return self._fault(row, outcome)
             case RunScript():
                 return Decision(row=replace(row, state="running", due=None), script=outcome, durable=False)
+            case Spread(items=items):
+                if not items:
+                    return self._go(row, lambda kind, attempt: kind.gathered(attempt, ()))
+                due = min(deadline, self.around.run.deadline)
+                row = replace(row, state="gathering", due=due, members=max(row.members, row.wave + len(items)))
+                return Decision(row=row, spread=outcome, first=True)
+            case Again(carry):
+                row = replace(row, wave=row.wave + 1, carry=carry)
+                return self._go(row, lambda kind, attempt: kind.spread(attempt))
+            case Gathered():
+                fault = misfit([outcome.value, outcome.shown])
+                if fault is not None:
+                    return self._fault(row, fault)
+                return self._end(row, "skipped" if outcome.skipped else "value", output=outcome.value, inside=outcome)
             case Ask(request, number):
                 return self._ask(row, request, number, deadline=deadline)
 
@@ -346,6 +382,7 @@ class Stepper(Struct, frozen=True):
         output: Any = None,
         error: dict[str, Any] | None = None,
         transition: str = "",
+        inside: Gathered | None = None,
     ) -> Decision:
         report = Report(
             task=self.task.name,
@@ -361,8 +398,11 @@ class Stepper(Struct, frozen=True):
             seconds=round(max(0.0, self.now - row.started_at), 6),
             attempts=row.attempts,
             model=row.model,
+            names=inside.names if inside else (),
+            shown=inside.shown if inside else {},
+            hidden=inside.hidden if inside else shown_by(self.task),
         )
-        decision = self._publish(replace(row, state="done", due=None, journal={}, report=report))
+        decision = self._publish(replace(row, state="done", due=None, journal={}, carry=None, report=report))
         told = () if kind == "failed" else (Transition(transition or "finished", row.attempts),)
         return replace(decision, transitions=told)
 
@@ -378,7 +418,7 @@ class Stepper(Struct, frozen=True):
             traceparent=self.traceparent,
         )
         first = several or abort
-        known = len(self.task.upstream) > 1 or row.attempts > 1 or row.calls > 0
+        known = len(self.task.upstream) > 1 or row.attempts > 1 or row.calls > 0 or bool(self.task.bodies)
         tokens = (token,) * len(self.task.downstream)
         return Decision(row=row, tokens=tokens, first=first, durable=first, hollow=known and not first, abort=abort)
 
@@ -430,6 +470,25 @@ class Stepper(Struct, frozen=True):
 
 def _inbox(position: str) -> str:
     return position.rsplit("/", 2)[0]
+
+
+def _with(row: StepRow, reports: Sequence[Report]) -> StepRow:
+    """A container's row with what its items cost, and where they were degraded."""
+    return replace(
+        row,
+        usd=row.usd + sum(report.usd for report in reports),
+        input_tokens=row.input_tokens + sum(report.input_tokens for report in reports),
+        output_tokens=row.output_tokens + sum(report.output_tokens for report in reports),
+        calls=row.calls + sum(report.calls for report in reports),
+        degraded=(*row.degraded, *(entry for report in reports for entry in report.degraded)),
+    )
+
+
+def shown_by(task: TaskPlan) -> tuple[str, ...]:
+    """The names inside a container that are read outside."""
+    return tuple(
+        dict.fromkeys(name for body in task.bodies for name in (*body.shows, body.name) if name and "{{" not in name)
+    )
 
 
 def trail_of(row: StepRow) -> tuple[Report, ...]:

@@ -17,13 +17,14 @@ MAX_DETAILS = 8 * 1024 * 1024  # of one record, in bytes
 
 def record(plan: Plan, run: RunRow, at: str, *, now: float, transitions: Sequence[Transition]) -> bytes:
     """One slot's record. `at` is the position (or the timer) that the slot began with: part of the record's id."""
-    told = _bounded([_told(transition, now) for transition in transitions])
+    inside = f"{run.nest.label}/" if run.nest else ""
+    told = _bounded([_told(transition, now, inside) for transition in transitions])
     marks = [f"{each.task}/{each.kind}/{each.attempt}" for each in transitions]
     return dumps(
         {
             "format": FORMAT,
             "event_id": ids.event_id(run.run_id, [plan.slug, at, *marks]),
-            "run_id": run.run_id,
+            "run_id": run.root,
             "pipeline": plan.slug,
             "version": plan.version,
             "trace_id": run.trace_id,
@@ -43,9 +44,9 @@ def _bounded(told: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return told
 
 
-def _told(transition: Transition, now: float) -> dict[str, Any]:
+def _told(transition: Transition, now: float, inside: str) -> dict[str, Any]:
     return {
-        "task": transition.task.strip(":"),
+        "task": inside + transition.task.strip(":"),
         "attempt": transition.attempt,
         "kind": transition.kind,
         "at": instant(transition.at or now),

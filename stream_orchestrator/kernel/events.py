@@ -25,7 +25,11 @@ class Undecodable(OrchestratorError):
 
 
 class Report(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How a step ended. `seconds` counts from its first token to its outcome, waits included."""
+    """How a step ended. `seconds` counts from its first token to its outcome, waits included.
+
+    Of a container: `names` are those by which the items of its output are known outside, in order; `shown` are outputs
+    of its inner tasks that are read outside, by name, and `hidden` the names of those that were skipped.
+    """
 
     task: str
     kind: TokenKind
@@ -40,6 +44,9 @@ class Report(Struct, frozen=True, kw_only=True, omit_defaults=True):
     seconds: float = NOTHING
     attempts: int = 0
     model: str = ""
+    names: tuple[str, ...] = ()
+    shown: dict[str, Any] = {}
+    hidden: tuple[str, ...] = ()
 
 
 class Token(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -65,6 +72,27 @@ class Reply(Struct, frozen=True, kw_only=True, omit_defaults=True):
     answer: Answer
 
 
+class Nest(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a run stands that is an item of a container, and what it sees of the scope around it.
+
+    `parent` waits for it, in `inbox` at `partition`; `root` is the run that an input event began. `path` leads to the
+    body: `("<container>.<body>", ...)`. `skipped` are names whose tasks were skipped.
+    """
+
+    parent: str
+    root: str
+    inbox: str
+    partition: int
+    path: tuple[str, ...]
+    index: int
+    label: str
+    values: dict[str, Any] = {}
+    outputs: dict[str, Any] = {}
+    names: dict[str, Any] = {}
+    skipped: tuple[str, ...] = ()
+    traceparent: str = ""
+
+
 class Begin(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A run arrives at its home. `payload` is the input's bytes as text, `headers` and `key` as they came (latin-1)."""
 
@@ -80,6 +108,16 @@ class Begin(Struct, frozen=True, kw_only=True, omit_defaults=True):
     retry_of: str | None = None
     trace_id: str = ""
     parent_span: str = ""
+    nest: Nest | None = None
+
+
+class Ended(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An item has ended, back in the inbox of its container. `item` is the item's own run id."""
+
+    run_id: str
+    item: str
+    index: int
+    report: Report
 
 
 class Cancel(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -88,7 +126,7 @@ class Cancel(Struct, frozen=True, kw_only=True, omit_defaults=True):
     run_id: str
 
 
-Event = Token | Reply | Begin | Cancel
+Event = Token | Reply | Begin | Cancel | Ended
 
 
 class _Envelope(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -97,6 +135,7 @@ class _Envelope(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reply: Reply | None = None
     begin: Begin | None = None
     cancel: Cancel | None = None
+    ended: Ended | None = None
 
 
 _encoder = msgspec.json.Encoder()
@@ -114,6 +153,8 @@ def encode(event: Event) -> bytes:
             body = _Envelope(format=FORMAT, begin=event)
         case Cancel():
             body = _Envelope(format=FORMAT, cancel=event)
+        case Ended():
+            body = _Envelope(format=FORMAT, ended=event)
     return _encoder.encode(body)
 
 
@@ -125,7 +166,7 @@ def decode(data: bytes | None) -> Event:
         raise Undecodable(f"not an inbox record: {error}") from error
     if body.format != FORMAT:
         raise Undecodable(f"format {body.format} is not {FORMAT}")
-    event = body.token or body.reply or body.begin or body.cancel
+    event = body.token or body.reply or body.begin or body.cancel or body.ended
     if event is None:
         raise Undecodable("not an inbox record: it holds no event")
     if isinstance(event, Token) and event.report.task != event.source:

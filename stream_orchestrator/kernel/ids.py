@@ -76,6 +76,16 @@ def step_key(run_id: str, slug: str) -> bytes:
     return b"s" + digest(run_id) + slug.encode()
 
 
+def member_key(run_id: str, slug: str, attempt: int, index: int) -> bytes:
+    """Where what an item of a container gave stands in the table."""
+    return b"m" + digest(run_id) + f"{slug}/{attempt}/{index}".encode()
+
+
+def item_id(run_id: str, slug: str, attempt: int, index: int) -> str:
+    """The run id of an item. No id of a user's holds `~`, and no slug a dot."""
+    return f"{run_id}~{slug}.{attempt}.{index}"
+
+
 def sha256(data: bytes) -> str:
     """The SHA-256 of bytes, in hex."""
     return hashlib.sha256(data).hexdigest()

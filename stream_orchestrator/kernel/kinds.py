@@ -5,12 +5,13 @@ A kind is pure. It renders and reads; it never waits, retries or counts: those a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct
 
 from stream_orchestrator.kernel.effects import Answer, CallRequest, RunScript, ScriptDone
+from stream_orchestrator.kernel.events import Report
 from stream_orchestrator.kernel.rows import StepRow
 from stream_orchestrator.kernel.scope import Surroundings
 from stream_orchestrator.plan.model import TaskPlan, Variant
@@ -42,7 +43,45 @@ class Ask(Struct, frozen=True):
     number: int = 0
 
 
-Step = Value | Fault | Ask | RunScript
+class Item(Struct, frozen=True, kw_only=True):
+    """One item of a container: which body runs, the names that it alone sees (`values` as input variables), and by what
+    name its output is known.
+
+    `spread`: its partition depends on its index; else it stays at the home of its run.
+    """
+
+    body: int = 0
+    names: dict[str, Any] = {}
+    values: dict[str, Any] = {}
+    name: str = ""
+    spread: bool = False
+
+
+class Spread(Struct, frozen=True, kw_only=True):
+    """The items of a container's present wave. At most `limit` run at once, each at most `timeout` seconds."""
+
+    items: tuple[Item, ...]
+    limit: int
+    timeout: float | None = None
+
+
+class Again(Struct, frozen=True):
+    """A container wants another wave, and keeps this for it."""
+
+    carry: Any
+
+
+class Gathered(Struct, frozen=True, kw_only=True):
+    """A container's output: its value, or that it is skipped; and what of its inside others read (see `Report`)."""
+
+    value: Any
+    skipped: bool = False
+    names: tuple[str, ...] = ()
+    shown: dict[str, Any] = {}
+    hidden: tuple[str, ...] = ()
+
+
+Step = Value | Fault | Ask | RunScript | Spread | Again | Gathered
 
 
 class Attempt(Struct, frozen=True):
@@ -55,6 +94,16 @@ class Attempt(Struct, frozen=True):
     scope: Mapping[str, Any]
     deadline: float
     now: float
+
+
+class Container(Protocol):
+    """What a kind of task with bodies does beside. Both are functions of the row: asked again they say the same."""
+
+    def spread(self, attempt: Attempt) -> Step:
+        """The items of the wave that the row is in."""
+
+    def gathered(self, attempt: Attempt, reports: Sequence[Report]) -> Step:
+        """What follows when all items of the wave have ended, and none has failed."""
 
 
 class TaskKind(Protocol):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from asyncio import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -18,6 +19,7 @@ from stream_orchestrator.kernel import events, ids, results, rows
 from stream_orchestrator.kernel.apply import Transition, trail_of
 from stream_orchestrator.kernel.events import Begin, Cancel, Report, Token
 from stream_orchestrator.kernel.inbox import Work, ended_by, together
+from stream_orchestrator.kernel.items import Items
 from stream_orchestrator.kernel.limits import MAX_RECORD
 from stream_orchestrator.kernel.ports import Arrived, Part
 from stream_orchestrator.kernel.rows import RunRow, StepRow, Stub
@@ -36,6 +38,7 @@ class Lifecycle:
 
     site: Site
     telling: Telling
+    items: Items
 
     # --- the first task ------------------------------------------------------------------------------------------
 
@@ -68,8 +71,11 @@ class Lifecycle:
             run_id=run.run_id,
             source=START,
             report=Report(task=START, kind="value"),
-            traceparent=ids.traceparent(run.trace_id, ids.span_of(self.site.plan.slug, run.run_id, "ingest")),
+            traceparent=run.nest.traceparent if run.nest else self._ingested(run),
         )
+
+    def _ingested(self, run: RunRow) -> str:
+        return ids.traceparent(run.trace_id, ids.span_of(self.site.plan.slug, run.run_id, "ingest"))
 
     async def _answer_again(self, part: Part, event: Begin, stub: Stub) -> None:
         results_topic = self.site.wires.results
@@ -147,10 +153,11 @@ class Lifecycle:
     ) -> Work:
         key, around, now = ids.run_key(run.run_id), self.site.around(run), part.now()
         reports = self._reports(part, last)
-        ended = _ended(run, results.build(around, reports, now, error=error), slot.at)
+        build = partial(results.of_item, shows=self.site.shows) if run.nest else results.build
+        ended = _ended(run, build(around, reports, now, error=error), slot.at)
         if len(rows.encode(ended)) > MAX_RECORD:
             error = error or results.first_error(run, reports.values()) or _overflow("", 0, "its result")
-            ended = _ended(run, results.build(around, reports, now, error=error, bare=True), slot.at)
+            ended = _ended(run, build(around, reports, now, error=error, bare=True), slot.at)
         part.set(key, ended)
         return self._end(part, key, ended, slot)
 
@@ -165,6 +172,26 @@ class Lifecycle:
 
     async def _publish(self, part: Part, key: bytes, run: RunRow) -> None:
         site = self.site
+        published = await (self._tell_container(part, run) if run.nest else self._result(part, run))
+        site.forget(run.run_id)
+        self.telling.run_ended(run, part.now())
+        lifetime = site.horizon_seconds if run.supplied else site.stub_seconds
+        part.set(key, Stub(run.status, published.partition, published.offset, part.now() + lifetime))
+        left = self.items.left(part, run)
+        slugs = (RESULT, *(task.slug for task in site.plan.tasks))
+        # Steps first: they share the table's lane, so no crash leaves a step beside a stub that nobody would look at.
+        gone = [part.delete(ids.step_key(run.run_id, slug)) for slug in slugs]
+        await together(*left, *gone, part.write(key))
+
+    async def _tell_container(self, part: Part, run: RunRow) -> Any:
+        """An item's end is its container's business."""
+        nest = run.nest
+        assert nest is not None
+        value = run.result.encode()
+        return await part.publish(nest.inbox, partition=nest.partition, key=nest.parent.encode(), value=value)
+
+    async def _result(self, part: Part, run: RunRow) -> Any:
+        site = self.site
         headers = result_headers(site.plan.slug, run.run_id, run.status, trace_id=run.trace_id, carried=run.headers)
         told = [Transition("result", run.attempt, {"status": run.status}, task=RESULT)]
         if run.letter is not None:
@@ -176,14 +203,7 @@ class Lifecycle:
             self._letter(part, run),
             self.telling.audit(part, run, run.at, told),
         )
-        site.forget(run.run_id)
-        self.telling.run_ended(run, part.now())
-        lifetime = site.horizon_seconds if run.supplied else site.stub_seconds
-        part.set(key, Stub(run.status, published.partition, published.offset, part.now() + lifetime))
-        slugs = (RESULT, *(task.slug for task in site.plan.tasks))
-        # Steps first: they share the table's lane, so no crash leaves a step beside a stub that nobody would look at.
-        gone = [part.delete(ids.step_key(run.run_id, slug)) for slug in slugs]
-        await together(*gone, part.write(key))
+        return published
 
     def _letter(self, part: Part, run: RunRow) -> Future[Any] | None:
         if run.letter is None:
@@ -202,6 +222,8 @@ class Lifecycle:
         if row.state != "running" or row.deadline > part.now():
             return None
         seconds = row.deadline - row.accepted_at
+        if row.nest is not None:
+            return self._early(part, row, results.ended("timeout", "Timeout", f"not finished within {seconds:g} s"))
         return self._early(part, row, results.ended("expired", "Expired", f"not finished within {seconds:g} s"))
 
     def resume(self, part: Part, key: bytes, run: RunRow) -> Work | None:
@@ -258,6 +280,7 @@ def _run_row(event: Begin, position: str) -> RunRow:
         retry_of=event.retry_of,
         trace_id=event.trace_id,
         parent_span=event.parent_span,
+        nest=event.nest,
     )
 
 

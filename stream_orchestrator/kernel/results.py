@@ -14,15 +14,16 @@ from typing import Any
 import orjson
 
 from stream_orchestrator.errors import RunError
-from stream_orchestrator.kernel import ids
-from stream_orchestrator.kernel.events import Report
+from stream_orchestrator.kernel import events, ids
+from stream_orchestrator.kernel.events import Ended, Report
 from stream_orchestrator.kernel.limits import excerpt, misfit
 from stream_orchestrator.kernel.rows import RunRow
-from stream_orchestrator.kernel.scope import Surroundings, output_of, template_scope
+from stream_orchestrator.kernel.scope import Surroundings, output_of, template_scope, told_by
 from stream_orchestrator.plan import templates
 from stream_orchestrator.plan.model import RESULT, Plan
 
 FORMAT = 1
+STATUS_OF_ITEM = {"value": "succeeded", "skipped": "succeeded", "failed": "failed"}
 LAST_INSTANT = 253_402_300_799.0  # the end of the year 9999
 REASONS = (
     "not_json",
@@ -89,7 +90,7 @@ def build(
         **_identity(plan, run, status),
         "output": output,
         "output_sha256": ids.sha256(dumps(output)),
-        "outputs": {} if bare else {each.task: each.output for each in ordered if each.kind in {"value", "skipped"}},
+        "outputs": {} if bare else _outputs(ordered),
         "error": _public(error),
         "degraded": degraded,
         "cost": _cost(ordered),
@@ -98,6 +99,54 @@ def build(
         "trace_id": run.trace_id,
     }
     return Outcome(status, dumps(record).decode(), _letter(error) if error else None)
+
+
+def of_item(
+    around: Surroundings,
+    reports: Mapping[str, Report],
+    now: float,
+    *,
+    shows: Iterable[str],
+    error: dict[str, Any] | None = None,
+    bare: bool = False,
+) -> Outcome:
+    """The outcome of an item of a container: what its container is told, as the bytes of that record."""
+    run = around.run
+    assert run.nest is not None
+    ordered = [reports[task.name] for task in around.plan.tasks if task.name in reports]
+    error, output = error or first_error(run, ordered) or _aborted(run, ordered), None
+    if error is None:
+        output, error = _output_of(around, reports)
+    last = [reports.get(task.name) for task in around.plan.tasks if task.downstream == (RESULT,)]
+    skipped = all(report is not None and report.kind == "skipped" for report in last)
+    told = {} if bare else _inside(reports)
+    report = Report(
+        task=run.nest.label,
+        kind="failed" if error else "skipped" if skipped else "value",
+        output=output,
+        error=error,
+        degraded=tuple(
+            {**entry, "task": f"{run.nest.label}/{entry['task']}"} for each in ordered for entry in each.degraded
+        ),
+        usd=sum(each.usd for each in ordered),
+        input_tokens=sum(each.input_tokens for each in ordered),
+        output_tokens=sum(each.output_tokens for each in ordered),
+        calls=sum(each.calls for each in ordered),
+        started_at=run.accepted_at,
+        seconds=round(max(0.0, now - run.accepted_at), 6),
+        shown={name: told[name] for name in shows if told.get(name, templates.SKIPPED) is not templates.SKIPPED},
+        hidden=tuple(name for name in shows if told.get(name) is templates.SKIPPED),
+    )
+    ended = Ended(run_id=run.nest.parent, item=run.run_id, index=run.nest.index, report=report)
+    return Outcome(STATUS_OF_ITEM[report.kind], events.encode(ended).decode(), None)
+
+
+def _inside(reports: Mapping[str, Report]) -> dict[str, Any]:
+    """Every output of these tasks, and of what is inside them, by name."""
+    found: dict[str, Any] = {}
+    for report in reports.values():
+        found |= told_by(report, skipped=templates.SKIPPED)
+    return found
 
 
 def rejected(plan: Plan, run: RunRow, error: dict[str, Any], now: float, **more: Any) -> Outcome:
@@ -171,6 +220,14 @@ def _output(around: Surroundings, reports: Mapping[str, Report]) -> Any:
     if len(last) == 1:
         return output_of(reports[last[0]])
     return {name: output_of(reports[name]) for name in last}
+
+
+def _outputs(reports: Iterable[Report]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for report in reports:
+        if report.kind in {"value", "skipped"}:
+            found |= told_by(report)
+    return found
 
 
 def _public(error: dict[str, Any] | None) -> dict[str, Any] | None:

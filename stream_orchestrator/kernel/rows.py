@@ -17,10 +17,10 @@ from msgspec import Struct
 
 from stream_orchestrator.errors import HouseError
 from stream_orchestrator.kernel.effects import NOTHING
-from stream_orchestrator.kernel.events import Report, Token
+from stream_orchestrator.kernel.events import Nest, Report, Token
 
 RunState = Literal["running", "ended"]
-StepState = Literal["waiting", "running", "calling", "parked", "done"]
+StepState = Literal["waiting", "running", "calling", "parked", "gathering", "done"]
 STATUSES = ("succeeded", "degraded", "failed", "rejected")
 _STUB = struct.Struct(">cBHqI")
 _encoder = msgspec.json.Encoder()
@@ -50,6 +50,12 @@ class RunRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     status: str = ""
     result: str = ""
     letter: dict[str, str] | None = None
+    nest: Nest | None = None
+
+    @property
+    def root(self) -> str:
+        """The run that an input event began, which this one is or is part of."""
+        return self.nest.root if self.nest else self.run_id
 
 
 class Stub(Struct, frozen=True, omit_defaults=True):
@@ -67,6 +73,9 @@ class StepRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `size` counts the bytes that have arrived. `variant` counts fallbacks, `attempt` the tries of this variant,
     `attempts` all; `journal` holds the answers that its script has, by number. `due`: when it wants to be woken.
     `probe`: what its breaker knows this attempt by, when it is tried whether the service is back.
+
+    Of a container: `members` counts its items so far, `wave` how often it has asked for more, `carry` what it keeps
+    from one wave to the next.
     """
 
     run_id: str
@@ -92,15 +101,29 @@ class StepRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     size: int = 0
     report: Report | None = None
     probe: str = ""
+    wave: int = 0
+    carry: Any = None
+    members: int = 0
+
+
+class MemberRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one item of a container gave: kept until all have ended."""
+
+    run_id: str
+    task: str
+    index: int
+    report: Report
 
 
 def hollow(row: StepRow) -> StepRow:
     """What is kept of a step that is done and whose token is on its way: that it is done, and by which record."""
-    return StepRow(run_id=row.run_id, task=row.task, state="done", at=row.at)
+    attempts = row.attempts if row.members else 0  # with them, whatever is left of the items is found
+    return StepRow(run_id=row.run_id, task=row.task, state="done", at=row.at, members=row.members, attempts=attempts)
 
 
-Row = RunRow | Stub | StepRow
+Row = RunRow | Stub | StepRow | MemberRow
 _runs, _steps = msgspec.json.Decoder(RunRow), msgspec.json.Decoder(StepRow)
+_members = msgspec.json.Decoder(MemberRow)
 
 
 def due(row: Row) -> float | None:
@@ -112,6 +135,8 @@ def due(row: Row) -> float | None:
             return row.deadline if row.state == "running" else None
         case Stub():
             return row.expires
+        case MemberRow():
+            return None
 
 
 def encode(row: Row) -> bytes:
@@ -123,6 +148,8 @@ def encode(row: Row) -> bytes:
             return b"r" + _encoder.encode(row)
         case StepRow():
             return b"s" + _encoder.encode(row)
+        case MemberRow():
+            return b"m" + _encoder.encode(row)
 
 
 def decode(data: bytes) -> Row:
@@ -136,6 +163,8 @@ def decode(data: bytes) -> Row:
                 return _runs.decode(data[1:])
             case b"s":
                 return _steps.decode(data[1:])
+            case b"m":
+                return _members.decode(data[1:])
     except (struct.error, ValueError, IndexError, RecursionError) as error:
         raise HouseError(f"a row of the table cannot be read: {error}") from error
     raise HouseError(f"a row of the table begins with {data[:1]!r}")

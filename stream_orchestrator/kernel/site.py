@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from asyncio import Future
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stream_orchestrator.kernel import events, ids, state
 from stream_orchestrator.kernel.apply import Stepper
-from stream_orchestrator.kernel.events import Token
+from stream_orchestrator.kernel.events import Nest, Token
 from stream_orchestrator.kernel.identity import payload_of
 from stream_orchestrator.kernel.kinds import TaskKind
 from stream_orchestrator.kernel.notebook import Notebook
@@ -20,6 +20,7 @@ from stream_orchestrator.kernel.scope import Surroundings
 from stream_orchestrator.kernel.watch import Blind, Watch
 from stream_orchestrator.kernel.wires import Wires
 from stream_orchestrator.plan.model import RESULT, Plan, TaskPlan
+from stream_orchestrator.plan.templates import SKIPPED
 from stream_orchestrator.spec.inputs import InputRules
 
 STUB_SECONDS = 86_400.0  # a day: a late token of a run that is over is looked up for as long
@@ -33,6 +34,7 @@ Fetch = Callable[[str, int, int], Awaitable[bytes | None]]
 class Site:
     """One version as its agents see it. `fetch` re-reads a result record by its position, for copies of ended runs.
 
+    `path` leads to the body of a container (empty: the pipeline itself), `shows` are its tasks that others read.
     `passing`: a token with only one way to go is taken by the next task within the same slot, and does not travel.
     """
 
@@ -49,6 +51,9 @@ class Site:
     passing: bool = True
     notebook: Notebook = field(default_factory=Notebook)
     leaves: frozenset[str] = frozenset()
+    path: tuple[str, ...] = ()
+    shows: tuple[str, ...] = ()
+    gatherings: dict[bytes, Any] = field(default_factory=dict)
     _inputs: OrderedDict[str, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
@@ -57,6 +62,8 @@ class Site:
 
     def around(self, run: RunRow) -> Surroundings:
         """What the steps of a run see beside their own rows."""
+        if run.nest is not None:
+            return self._inside(run, run.nest)
         known = self._inputs.get(run.run_id)
         if known is None:
             payload = payload_of(run.payload.encode())
@@ -65,6 +72,26 @@ class Site:
             if len(self._inputs) > KNOWN_INPUTS:
                 self._inputs.popitem(last=False)
         return Surroundings(self.plan, run, known[0], known[1], self.env)
+
+    def _inside(self, run: RunRow, nest: Nest) -> Surroundings:
+        outputs = {**nest.outputs, **dict.fromkeys(nest.skipped, SKIPPED)}
+        return Surroundings(self.plan, run, nest.values, {**nest.values, **nest.names}, self.env, outputs)
+
+    def bodies(self) -> Iterator[Site]:
+        """The site of each body of each container here, and of those inside them."""
+        for task in self.plan.tasks:
+            for number, body in enumerate(task.bodies):
+                site = Site(
+                    **{name: getattr(self, name) for name in _SHARED},
+                    plan=replace(
+                        self.plan, tasks=body.tasks, inputs={}, has_output=body.has_output, output=body.output
+                    ),
+                    wires=self.wires.inside(task.slug, number),
+                    path=(*self.path, f"{task.slug}.{number}"),
+                    shows=body.shows,
+                )
+                yield site
+                yield from site.bodies()
 
     def forget(self, run_id: str) -> None:
         """A run is over: its input is not needed any more."""
@@ -97,6 +124,12 @@ class Site:
             value=value or events.encode(token),
             headers=headers,
         )
+
+
+_SHARED = (
+    *("kinds", "scripts", "rules", "fetch", "watch", "env"),
+    *("stub_seconds", "horizon_seconds", "passing", "notebook", "gatherings"),
+)
 
 
 def live(part: Part, run_id: str) -> RunRow | None:

@@ -16,8 +16,9 @@ from msgspec.structs import replace
 from stream_orchestrator.kernel import events, ids
 from stream_orchestrator.kernel.apply import Decision, Transition
 from stream_orchestrator.kernel.effects import RunScript, ScriptDone
-from stream_orchestrator.kernel.events import Reply, Token
+from stream_orchestrator.kernel.events import Ended, Reply, Report, Token
 from stream_orchestrator.kernel.inbox import Handle, Work, ended_by, together
+from stream_orchestrator.kernel.items import Items, same_wave
 from stream_orchestrator.kernel.lifecycle import Lifecycle
 from stream_orchestrator.kernel.limits import MAX_RECORD
 from stream_orchestrator.kernel.ports import Arrived, Part
@@ -47,6 +48,7 @@ class Steps:
     site: Site
     runs: Lifecycle
     telling: Telling
+    items: Items
 
     def on_begin(self, event: events.Event, record: Arrived, part: Part) -> Work | None:
         """A run arrives at its home, or a copy of it, or somebody who cancels it."""
@@ -64,6 +66,8 @@ class Steps:
         match event:
             case Token() if run is not None and event.source in task.upstream:
                 task, key, decision = self._taken(part, task, run, event, at=record.position, size=size)
+            case Ended() if run is not None:
+                return self._item_ended(part, run, task, event, record)
             case Reply() if run is not None:
                 stepper = self.site.stepper(task, run, part)
                 decision = stepper.on_reply(part.get(key), event, record.position, size=size)
@@ -98,6 +102,35 @@ class Steps:
             task = following
         return None
 
+    def _item_ended(self, part: Part, run: RunRow, task: TaskPlan, event: Ended, record: Arrived) -> Work | None:
+        """An item of a container has ended: the next begins, or the container goes on."""
+        key = ids.step_key(run.run_id, task.slug)
+        row: StepRow | None = part.get(key)
+        if row is not None and row.state != "gathering" and row.at == record.position:
+            again = self.site.stepper(task, run, part).emit(row)
+            return None if again.duplicate else self._carry(part, task, key, decision=again, slot=Slot(at=row.at))
+        gathering = row is not None and row.state == "gathering"
+        kept = self.items.keep(part, run, task, row, event) if row is not None and gathering else None
+        if row is None or kept is None:
+            self.telling.late(event)
+            return None
+        slot = Slot(at=record.position, early=[kept])
+        decision = self._gathered(part, run, task, row, failed=event.report)
+        if decision is None:
+            return ended_by(kept, self.items.next(part, run, task, row))
+        return self._carry(part, task, key, decision=_at(decision, record.position), slot=slot)
+
+    def _gathered(
+        self, part: Part, run: RunRow, task: TaskPlan, row: StepRow, *, failed: Report | None = None
+    ) -> Decision | None:
+        """What follows for a container from the items that have ended; None while others are to come."""
+        found = self.items.gathering(part, run, task, row)
+        reports, stepper = found.in_order(), self.site.stepper(task, run, part)
+        failures = [report for report in ((failed,) if failed else reports) if report.kind == "failed"]
+        if failures:
+            return stepper.on_failed_item(row, failures[0], reports)
+        return stepper.on_items(row, reports) if found.complete else None
+
     def on_due(self, part: Part, key: bytes, row: StepRow) -> Work | None:
         """A step's time has come."""
         if row.due is None or row.due > part.now():
@@ -119,30 +152,43 @@ class Steps:
     def resume(self, part: Part, key: bytes, row: StepRow) -> Work | None:
         """What a timer began before a crash: no record will come again for it."""
         run = live(part, row.run_id)
-        if run is None or row.at or row.state not in {"calling", "done"}:
+        begun_by_timer = not row.at and row.state in {"calling", "done"}
+        if run is None or not (begun_by_timer or row.state == "gathering"):
             return None
         task = self.site.plan.task(row.task)
+        if row.state == "gathering" and (gathered := self._gathered(part, run, task, row)) is not None:
+            return self._carry(part, task, key, decision=_at(gathered, ""), slot=Slot(at="again"))
         decision = self.site.stepper(task, run, part).emit(row)
         return self._carry(part, task, key, decision=decision, slot=Slot(at="again"))
 
     # --- effects -------------------------------------------------------------------------------------------------
 
     def _carry(self, part: Part, task: TaskPlan, key: bytes, *, decision: Decision, slot: Slot) -> Work:
-        self._settle(part, key, decision)
+        self._settle(part, key, decision, slot)
         return self._go_on(part, task, key, decision=decision, slot=slot)
 
-    def _settle(self, part: Part, key: bytes, decision: Decision) -> None:
-        part.set(key, decision.row)
+    def _settle(self, part: Part, key: bytes, decision: Decision, slot: Slot) -> None:
+        before, row = part.get(key), decision.row
+        if isinstance(before, StepRow) and before.state == "gathering" and not same_wave(before, row):
+            self._drop(part, before, slot)
+        part.set(key, row)
         if decision.abort:
-            self._abort(part, decision.row)
+            self._abort(part, row)
+
+    def _drop(self, part: Part, row: StepRow, slot: Slot) -> None:
+        """A container waits no more for the items that it waited for."""
+        run = live(part, row.run_id)
+        if run is not None:
+            slot.early += filter(None, self.items.drop(part, run, self.site.plan.task(row.task), row))
 
     async def _open(self, part: Part, run: RunRow, at: str) -> None:
         """A run begins: its one first task takes the token here, several find it in their inboxes."""
         slot = Slot(at=at, opening=True)
-        slot.tell(START, [Transition("accepted", run.attempt, {"position": run.position})], now=part.now())
+        if run.nest is None:
+            slot.tell(START, [Transition("accepted", run.attempt, {"position": run.position})], now=part.now())
         first = self.runs.first(run)
         roots = [task for task in self.site.plan.tasks if task.upstream == (START,)]
-        self.telling.began()
+        self.telling.began(run)
         if len(roots) == 1 and self.site.passing:
             task, key, decision = self._taken(part, roots[0], run, first, at=at)
             if not _must_wait(slot, decision):
@@ -173,7 +219,7 @@ class Steps:
                 await self.runs.arrived(part, run, decision.tokens[0], size=size, slot=slot)
                 break
             task, key, decision = following
-            self._settle(part, key, decision)
+            self._settle(part, key, decision, slot)
             if decision.duplicate:
                 # Another slot goes on from here, and only that one knows when what was passed is durable.
                 self.telling.late(slot.passed[-1].decision.tokens[0])
@@ -222,7 +268,7 @@ class Steps:
             decision = self.site.stepper(task, run, part).on_script(row, done)
             slot.tell(task.name, decision.transitions, now=part.now())
             slot.early += self.site.keep(part, decision.signals)
-            self._settle(part, key, decision)
+            self._settle(part, key, decision, slot)
         return live(part, decision.row.run_id), decision
 
     async def _patiently(self, part: Part, row: StepRow, script: RunScript, *, slot: Slot) -> ScriptDone:
@@ -252,6 +298,7 @@ class Steps:
         await together(
             *(self.site.send(part, self.site.slug(name), token, parcel.token) for name, token in decision.edges(task)),
             _ask(part, parcel.call),
+            *self.items.begin(part, run, task, decision),
             *kept,
         )
         if decision.row.state == "done":
@@ -282,11 +329,17 @@ class Steps:
             self.telling.step_ended(run, task, decision.row)
         if part.get(key) is not decision.row:
             return  # the run has ended meanwhile, and its rows are gone
+        await self._let_go(part, run, task, key, decision)
+
+    async def _let_go(self, part: Part, run: RunRow, task: TaskPlan, key: bytes, decision: Decision) -> None:
+        """A step is over, and whoever waits for it has its token: its row goes, or what is needed of it stays."""
         if decision.hollow:
             part.set(key, hollow(decision.row))
             await part.write(key)
         elif not decision.durable:
             part.delete(key)
+        if task.bodies:
+            await together(*self.items.over(part, run, task, decision.row))
 
     def _parcel(self, part: Part, task: TaskPlan, run: RunRow, decision: Decision) -> Parcel:
         token = events.encode(decision.tokens[0]) if decision.tokens else None
@@ -302,8 +355,12 @@ class Steps:
         for task in self.site.plan.tasks:
             key = ids.step_key(row.run_id, task.slug)
             step = part.get(key)
-            if isinstance(step, StepRow) and step.state == "parked":
+            if isinstance(step, StepRow) and step.state in {"parked", "gathering"}:
                 part.set(key, replace(step, due=part.now()))
+
+
+def _at(decision: Decision, position: str) -> Decision:
+    return replace(decision, row=replace(decision.row, at=position))
 
 
 def _must_wait(slot: Slot, decision: Decision) -> bool:

@@ -34,7 +34,7 @@ class Telling:
         if not transitions:
             return None
         value = audit.record(self.site.plan, run, at, now=part.now(), transitions=transitions)
-        return part.publish(self.site.wires.audit, partition=None, key=run.run_id.encode(), value=value)
+        return part.publish(self.site.wires.audit, partition=None, key=run.root.encode(), value=value)
 
     def heard(self, task: TaskPlan, script: RunScript, done: ScriptDone) -> list[Transition]:
         """What a script said: lines to the log, metrics to the watchers, entries to the audit.
@@ -63,8 +63,10 @@ class Telling:
         text = report.get("message", "")
         log.log(level if isinstance(level, int) else logging.INFO, "%s/%s: %s", self.site.plan.slug, task.name, text)
 
-    def began(self) -> None:
-        """A run has begun."""
+    def began(self, run: RunRow) -> None:
+        """A run has begun; an item of a container is none of its own."""
+        if run.nest is not None:
+            return
         plan = self.site.plan
         self.site.watch.count("runs_started_total", pipeline=plan.slug, version=plan.version)
 
@@ -95,6 +97,8 @@ class Telling:
     def run_ended(self, run: RunRow, now: float) -> None:
         """A run has its result, and it is published."""
         site = self.site
+        if run.nest is not None:
+            return
         site.watch.count("runs_total", pipeline=site.plan.slug, version=site.plan.version, status=run.status)
         site.watch.observe("run_seconds", now - run.accepted_at, pipeline=site.plan.slug)
         slug = site.plan.slug

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from stream_orchestrator.kernel import ids
 from stream_orchestrator.kernel.apply import Call
@@ -20,7 +21,8 @@ Headers = tuple[tuple[str, bytes], ...]
 
 class Wires(Struct, frozen=True, kw_only=True):
     """The topics of one version. `inbox_prefix` ends in a dot; `route` names the service of a model, `calls` its topic,
-    `shards` the partition count of that topic. `state` is the topic of what outlives runs.
+    `shards` the partition count of that topic, `partitions` that of the inboxes. `state` is the topic of what outlives
+    runs.
     """
 
     inbox_prefix: str
@@ -33,10 +35,15 @@ class Wires(Struct, frozen=True, kw_only=True):
     shards: Mapping[str, int] = {}
     state: str = ""
     state_shards: int = 1
+    partitions: int = 1
 
     def inbox(self, slug: str) -> str:
         """The inbox of a task (or of `start` and `result`)."""
         return self.inbox_prefix + slug.strip(":")
+
+    def inside(self, slug: str, body: int) -> Wires:
+        """The topics of a container's body: inboxes of its own, all else as here."""
+        return replace(self, inbox_prefix=f"{self.inbox_prefix}{slug}.{body}.")
 
     def reaches(self, model: str) -> bool:
         """Whether this version has a way to the service of a model."""

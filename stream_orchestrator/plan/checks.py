@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from stream_orchestrator.plan import names
-from stream_orchestrator.plan.drafts import Draft, Sketch, Text, place_of
+from stream_orchestrator.plan.drafts import Draft, Frame, Sketch, Text, place_of
 from stream_orchestrator.plan.functions import defined_in
 from stream_orchestrator.plan.readings import ANYTHING
 from stream_orchestrator.spec.problems import Problem
@@ -29,24 +29,27 @@ def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
 
 
 def problems_of_names(sketch: Sketch) -> Iterator[Problem]:
-    """Names of tasks and variables: unique, free, and with a slug of their own."""
+    """Names of tasks and variables: unique, free, and with a slug of their own; in bodies too."""
     located, seen, slugs = sketch.located, dict[str, str](), dict[str, str]()
     for task in sketch.tasks:
         yield from _problems_of_name(sketch, task, seen)
+        for frame in task.frames:
+            yield from problems_of_names(sketch.inside(frame))
         slug = names.task_slug(task.name)
         other = slugs.setdefault(slug, task.name)
         if other != task.name:
             message = f"the tasks `{other}` and `{task.name}` would share the topic name `{slug}`"
             yield located.problem("slug-collision", message, path=(*task.path, "name"), hint="rename one of them")
-    for name in sketch.inputs or ():
+    for name in (sketch.inputs or ()) if sketch.around is None else ():
         if name in RESERVED:
             hint = "rename the variable; the name is ours"
-            yield located.problem("reserved-name", f"`{name}` is reserved", path=("input_variables", name), hint=hint)
+            path = ("input_variables", name) if "input_variables" in located.data else ()
+            yield located.problem("reserved-name", f"`{name}` is reserved", path=path, hint=hint)
 
 
 def _problems_of_name(sketch: Sketch, task: Draft, seen: dict[str, str]) -> Iterator[Problem]:
     located, path, name = sketch.located, (*task.path, "name"), task.name
-    if "{{" in name or "{%" in name:
+    if ("{{" in name or "{%" in name) and not _is_repeated(sketch, task):
         hint = "only tasks that are repeated have computed names"
         yield located.problem("templated-name", "a task's name cannot be a template", path=path, hint=hint)
     if name in seen:
@@ -57,11 +60,30 @@ def _problems_of_name(sketch: Sketch, task: Draft, seen: dict[str, str]) -> Iter
         yield located.problem(
             "reserved-name", f"`{name}` is reserved", path=path, hint="rename the task; the name is ours"
         )
+    elif sketch.around is not None and _is_taken(sketch.around, name):
+        message = f"there are two tasks named `{name}`, one inside the other's scope"
+        yield located.problem("duplicate-task", message, path=path, hint="others read its output by the name")
+    elif name in sketch.local:
+        message = f"`{name}` is a task and a name of the loop it stands in"
+        yield located.problem("name-clash", message, path=path, hint="rename one; a name stands for one thing")
     elif name == PAYLOAD or name in (sketch.inputs or ()):
         message = f"`{name}` is a task and an input variable"
         yield located.problem("name-clash", message, path=path, hint="rename one; a name stands for one thing")
     for fallback in task.fallbacks:
         yield from _problems_of_name(sketch, fallback, seen)
+
+
+def _is_repeated(sketch: Sketch, task: Draft) -> bool:
+    """Whether a task's name may be computed: `item` is there for it."""
+    return "item" in sketch.local and sketch.around is not None and task.name not in sketch.around.names
+
+
+def _is_taken(around: Sketch, name: str) -> bool:
+    """Whether a name around a body is a task's; a task that is repeated is its own body."""
+    if around.around is not None and _is_taken(around.around, name):
+        return True
+    draft = around.names.get(name)
+    return draft is not None and not any(frame.inside.role == "each" for frame in draft.frames)
 
 
 def problems_of_pipeline(sketch: Sketch, slug: str) -> Iterator[Problem]:
@@ -74,10 +96,27 @@ def problems_of_pipeline(sketch: Sketch, slug: str) -> Iterator[Problem]:
 def problems_of_texts(sketch: Sketch) -> Iterator[Problem]:
     """Names in templates, conditions and scripts that stand for nothing."""
     for task in sketch.tasks:
-        for text in task.every_text():
+        for text in task.own_texts():
             yield from _problems_of_text(sketch, task, text)
+        for frame in task.frames:
+            yield from problems_of_texts(sketch.inside(frame))
+            if frame.inside.role == "child":
+                yield from _siblings(sketch, task, frame)
     for text in sketch.output:
         yield from _problems_of_text(sketch, None, text)
+
+
+def _siblings(sketch: Sketch, group: Draft, frame: Frame) -> Iterator[Problem]:
+    """Children of a group that ask for each other's output, or wait for each other."""
+    own = {task.name for task in frame.tasks}
+    waits = {name for task in frame.tasks for name in task.waits()}
+    asked = waits.union(*(text.asks() for text in frame.texts()))
+    for name in sorted(asked - own):
+        if sketch.owner(name) == group.name and name != group.name:
+            child = next(iter(own), "")
+            message = f"`{child}` needs `{name}`, and both are children of `{group.name}`: they run side by side"
+            hint = "put one of them after the group, or both into a `for_loop` or a component"
+            yield frame.located.problem("needs-sibling", message, path=(*group.path, *frame.inside.path), hint=hint)
 
 
 def _problems_of_text(sketch: Sketch, task: Draft | None, text: Text) -> Iterator[Problem]:
@@ -103,7 +142,7 @@ def _single_braces(sketch: Sketch, text: Text) -> Iterator[Problem]:
     """`{ name }}` and `{name}` around a name that is known: text as it stands, and hardly meant so."""
     for found in _SINGLE.finditer(str(text.source)):
         name = found["name"]
-        if name in sketch.names or name in (sketch.inputs or ()):
+        if sketch.sees(name) or name in (sketch.inputs or ()):
             half = found["close"] == "}}"
             message = f"`{found[0]}` is text, not a template"
             hint = f"write `{{{{ {name} }}}}` for the value"
@@ -111,16 +150,18 @@ def _single_braces(sketch: Sketch, text: Text) -> Iterator[Problem]:
 
 
 def _template_name(sketch: Sketch, text: Text, name: str, own: str | None) -> Iterator[Problem]:
-    if name in sketch.names or name in _fallbacks(sketch):
+    if name in sketch.local:
+        return
+    if sketch.sees(name) or name in _fallbacks(sketch):
         yield from _task_name(sketch, text, name, own)
     elif name in (sketch.inputs or ()):
         return
     elif sketch.declared or name in RESERVED:
-        near = nearest(name, {*(sketch.inputs or ()), *sketch.names, *text.local, *IN_TEMPLATES} - {own})
+        near = nearest(name, {*(sketch.inputs or ()), *sketch.visible(), *text.local, *IN_TEMPLATES} - {own})
         hint = f"did you mean `{near}`?" if near else "add it to `input_variables`, or name a task"
         yield _at(sketch, text, name, "unknown-name", f"`{name}` is neither an input variable nor a task", hint)
     else:
-        near = nearest(name, sketch.names.keys() - {own}, cutoff=_SURE)
+        near = nearest(name, sketch.visible() - {own}, cutoff=_SURE)
         if near:
             message = f"`{name}` is taken for a key of the payload, and looks like the task `{near}`"
             hint = "declare `input_variables` to be sure"
@@ -131,13 +172,13 @@ def _task_name(sketch: Sketch, text: Text, name: str, own: str | None) -> Iterat
     if name == own:
         hint = "a task reads the outputs of others"
         yield _at(sketch, text, name, "self-reference", f"the task `{name}` reads its own output", hint)
-    elif name in sketch.names:
+    elif sketch.sees(name):
         return
     elif name in _fallbacks(sketch):
         hint = f"read `{_fallbacks(sketch)[name]}`: its output goes by that name, whoever answered"
         yield _at(sketch, text, name, "fallback-output", f"`{name}` is a fallback", hint)
     else:
-        near = nearest(name, sketch.names.keys() - {own})
+        near = nearest(name, sketch.visible() - {own})
         hint = f"did you mean `{near}`?" if near else f"the tasks are: {', '.join(sketch.names)}"
         yield _at(sketch, text, name, "unknown-task", f"there is no task `{name}`", hint)
 
@@ -158,7 +199,7 @@ def _patterns(sketch: Sketch, text: Text) -> Iterator[Problem]:
                 "the name of a task is computed: this task waits for every task before it",
                 "write the names",
             )
-        elif not any(re.fullmatch(pattern, name) for name in sketch.names):
+        elif not _has_owner(sketch, pattern):
             message, hint = "the computed name of a task matches no task", "check the constant part of the name"
         else:
             continue
@@ -167,28 +208,39 @@ def _patterns(sketch: Sketch, text: Text) -> Iterator[Problem]:
         )
 
 
+def _has_owner(sketch: Sketch | None, pattern: str) -> bool:
+    return sketch is not None and (bool(sketch.owners(pattern)) or _has_owner(sketch.around, pattern))
+
+
+def every_text(sketch: Sketch) -> Iterator[tuple[Sketch, Text]]:
+    """All texts of a document, each with the scope that it stands in."""
+    for task in sketch.tasks:
+        yield from ((sketch, text) for text in task.own_texts())
+        for frame in task.frames:
+            yield from every_text(sketch.inside(frame))
+
+
 def helpers_of(sketch: Sketch, text: Text) -> frozenset[str]:
     """The names in a script that are neither bound nor ours: helper functions, if anything."""
     if text.script is None:
         return frozenset()
-    known = _BUILTINS | IN_SCRIPTS | text.local | (sketch.inputs or {}).keys()
+    known = _BUILTINS | IN_SCRIPTS | text.local | sketch.names_of_bodies() | (sketch.inputs or {}).keys()
     called, free = text.script.called_names, text.script.free_names
     candidates = free if sketch.declared else called  # otherwise a name that is not called is a key of the payload
-    return frozenset(name for name in candidates - known if name not in sketch.names or name in called)
+    return frozenset(name for name in candidates - known if not sketch.sees(name) or name in called)
 
 
 def problems_of_helpers(sketch: Sketch, functions: Iterable[str]) -> Iterator[Problem]:
     """Names in scripts that nobody defines."""
     defined = defined_in(functions)
-    for task in sketch.tasks:
-        for text in task.every_text():
-            for name in sorted(helpers_of(sketch, text) - defined):
-                yield _helper(sketch, text, name, defined)
+    for scope, text in every_text(sketch):
+        for name in sorted(helpers_of(scope, text) - defined):
+            yield _helper(scope, text, name, defined)
 
 
 def _helper(sketch: Sketch, text: Text, name: str, defined: frozenset[str]) -> Problem:
     assert text.script is not None
-    values = {*(sketch.inputs or ()), *sketch.names, *text.local, *IN_SCRIPTS}
+    values = {*(sketch.inputs or ()), *sketch.visible(), *text.local, *IN_SCRIPTS}
     slip = "" if name in text.script.called_names else nearest(name, values, cutoff=_SURE)
     if slip:
         return _at(

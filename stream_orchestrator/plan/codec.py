@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from stream_orchestrator.errors import HouseError
-from stream_orchestrator.plan.model import Plan, TaskPlan, Variant
+from stream_orchestrator.plan.model import Body, Plan, TaskPlan, Variant
 
 FORMAT = 1
 _OPTIONS = orjson.OPT_SORT_KEYS
@@ -47,8 +47,13 @@ def content_hash(plan: Plan) -> str:
     fields = {key: value for key, value in asdict(plan).items() if key not in _TOLD}
     fields["functions"] = [PurePath(name).name for name in plan.functions]  # a checkout may lie anywhere
     fields["inputs"] = {name: _without(variable, _TOLD_OF_INPUTS) for name, variable in plan.inputs.items()}
-    fields["tasks"] = [_without(task, {"description"}) for task in fields["tasks"]]
+    fields["tasks"] = [_undescribed(task) for task in fields["tasks"]]
     return hashlib.sha256(orjson.dumps(fields, option=_OPTIONS)).hexdigest()
+
+
+def _undescribed(task: dict[str, Any]) -> dict[str, Any]:
+    bodies = [{**body, "tasks": [_undescribed(inner) for inner in body["tasks"]]} for body in task["bodies"]]
+    return {**_without(task, {"description"}), "bodies": bodies}
 
 
 def _without(value: Any, keys: frozenset[str] | set[str]) -> Any:
@@ -57,7 +62,12 @@ def _without(value: Any, keys: frozenset[str] | set[str]) -> Any:
 
 def _task(fields: dict[str, Any]) -> TaskPlan:
     fields["variants"] = tuple(Variant(**variant) for variant in fields["variants"])
+    fields["bodies"] = tuple(_body(body) for body in fields.get("bodies", ()))
     return TaskPlan(**_tuples(fields, "upstream", "downstream"))
+
+
+def _body(fields: dict[str, Any]) -> Body:
+    return Body(**_tuples({**fields, "tasks": map(_task, fields["tasks"])}, "tasks", "reads", "shows"))
 
 
 def _tuples(fields: dict[str, Any], *names: str) -> dict[str, Any]:

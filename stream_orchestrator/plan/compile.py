@@ -8,14 +8,16 @@ Promises
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
 
 from stream_orchestrator.errors import SpecError
 from stream_orchestrator.plan import names
+from stream_orchestrator.plan.bodies import Asked, asked_in, compiled, is_container, kind_of, variant
 from stream_orchestrator.plan.checks import (
+    every_text,
     helpers_of,
     problems_of_helpers,
     problems_of_names,
@@ -23,11 +25,11 @@ from stream_orchestrator.plan.checks import (
     problems_of_texts,
 )
 from stream_orchestrator.plan.codec import content_hash, to_json
-from stream_orchestrator.plan.drafts import Sketch, sketch
+from stream_orchestrator.plan.drafts import Draft, Frame, Sketch, components_of, sketch
 from stream_orchestrator.plan.edges import edges_of, problems_of_edges
 from stream_orchestrator.plan.functions import exists, is_file, resolve
-from stream_orchestrator.plan.graph import Edges, downstream, order
-from stream_orchestrator.plan.model import RESULT, START, Plan, TaskPlan
+from stream_orchestrator.plan.graph import downstream, order
+from stream_orchestrator.plan.model import RESULT, START, Plan, TaskPlan, Variant, every
 from stream_orchestrator.plan.models import SERVICES, service_of
 from stream_orchestrator.plan.variants import Variants
 from stream_orchestrator.spec.documents import Document, read
@@ -61,19 +63,20 @@ def examine(
     if document.kind != PIPELINE or not isinstance(document.located.data, dict):
         return None, problems.sorted()
     drawn = sketch(document.located, problems)
-    edges = edges_of(drawn)
-    helpers = _helper_modules(document.located, problems)
+    helpers = tuple(
+        module for located in (document.located, *components_of(drawn)) for module in _helper_modules(located, problems)
+    )
     for found in (
         problems_of_names(drawn),
         problems_of_pipeline(drawn, names.slug(document.name)),
         problems_of_texts(drawn),
-        problems_of_edges(drawn, edges),
+        problems_of_edges(drawn),
         problems_of_helpers(drawn, (*helpers, *functions)),
     ):
         problems.extend(found)
     if not isinstance(document.model, Pipeline) or any(problem.severity == "error" for problem in problems):
         return None, problems.sorted()
-    plan = _Compiler(document, document.model, drawn, edges, problems, default_model, helpers).plan()
+    plan = _Compiler(document, document.model, drawn, problems, default_model, helpers).plan()
     broken = any(problem.severity == "error" for problem in problems)
     return None if broken else plan, problems.sorted()
 
@@ -103,29 +106,17 @@ class _Compiler:
         document: Document,
         pipeline: Pipeline,
         drawn: Sketch,
-        edges: Edges,
         problems: Problems,
         default_model: str,
         functions: tuple[str, ...],
     ) -> None:
-        self.document, self.pipeline, self.drawn, self.edges = document, pipeline, drawn, edges
+        self.document, self.pipeline, self.drawn = document, pipeline, drawn
         self.problems, self.functions = problems, functions
         self.variants = Variants(pipeline, document.located, problems, default_model)
 
     def plan(self) -> Plan:
         data = self.document.located.data
-        ordered = order(self.edges)
-        after = downstream(self.edges)
-        place = {name: number for number, name in enumerate(ordered)}
-        given = {task.name: task for task in self.pipeline.tasks}
-        tasks = tuple(
-            self._task(
-                given[name],
-                upstream=tuple(sorted(self.edges[name], key=place.__getitem__)),
-                downstream=tuple(sorted(after[name], key=place.__getitem__)),
-            )
-            for name in ordered
-        )
+        tasks = self._tasks(self.pipeline.tasks, self.drawn, Asked(), self.variants)
         models = self._models(tasks)
         output = data.get("output", data.get("outputs"))
         plan = Plan(
@@ -148,37 +139,80 @@ class _Compiler:
         )
         return self._hashed(plan)
 
-    def _task(self, task: BaseTask, *, upstream: tuple[str, ...], downstream: tuple[str, ...]) -> TaskPlan:
-        draft = self.drawn.names[task.name]
-        errors = task.error_handling or ErrorHandling()
-        self._check_fallback_value(task, errors)
+    def _tasks(
+        self, given: Iterable[BaseTask], drawn: Sketch, outside: Asked, variants: Variants
+    ) -> tuple[TaskPlan, ...]:
+        """The tasks of the document, or of a body in it. `outside` is what is asked of it from around."""
+        edges = edges_of(drawn)
+        ordered, after, asked = order(edges), downstream(edges), asked_in(drawn, outside)
+        place = {name: number for number, name in enumerate(ordered)}
+        models = {task.name: task for task in given}
+        return tuple(
+            self._task(
+                models[name],
+                drawn,
+                asked.get(name, Asked()),
+                variants,
+                upstream=tuple(sorted(edges[name], key=place.__getitem__)),
+                downstream=tuple(sorted(after[name], key=place.__getitem__)),
+            )
+            for name in ordered
+        )
+
+    def _inner(self, given: Iterable[BaseTask], drawn: Sketch, asked: Asked, frame: Frame) -> tuple[TaskPlan, ...]:
+        """The tasks of a body; those of a component are read in their own file."""
+        variants = self.variants if frame.document is None else self.variants.of_component(frame.document)
+        return self._tasks(given, drawn, asked, variants)
+
+    def _task(
+        self,
+        task: BaseTask,
+        drawn: Sketch,
+        asked: Asked,
+        variants: Variants,
+        *,
+        upstream: tuple[str, ...],
+        downstream: tuple[str, ...],
+    ) -> TaskPlan:
+        draft, repeated = drawn.names[task.name], task.for_each is not None
+        errors = (task.error_handling if not repeated else None) or ErrorHandling()
+        self._check_fallback_value(task, errors, drawn)
+        is_branch = task.type in {"condition", "conditional_task", "while_loop"} or repeated
+        inside = is_container(task)
         return TaskPlan(
             name=task.name,
             slug=names.task_slug(task.name),
-            kind=task.type,
+            kind=kind_of(task),
             upstream=upstream or (START,),
             downstream=downstream or (RESULT,),
-            variants=self.variants.of(task, draft, upstream),
-            condition=task.condition,
-            inputs=task.inputs or {},
+            variants=self._ways(task, draft, variants, upstream),
+            bodies=compiled(task, draft, drawn, asked=asked, inner=self._inner) if inside else (),
+            condition=None if is_branch else task.condition,
+            inputs={} if repeated or task.type == "component" else task.inputs or {},
             on_failure=errors.on_failure or "abort_pipeline",
             has_fallback_value="fallback_value" in errors.model_fields_set,
             fallback_value=errors.fallback_value,
             description=task.description or "",
         )
 
-    def _check_fallback_value(self, task: BaseTask, errors: ErrorHandling) -> None:
+    def _ways(self, task: BaseTask, draft: Draft, variants: Variants, upstream: tuple[str, ...]) -> tuple[Variant, ...]:
+        if not is_container(task):
+            return variants.of(task, draft, upstream)
+        fallbacks = () if task.for_each is not None else variants.fallbacks(task, draft, upstream)
+        return (variant(task, draft), *fallbacks)
+
+    def _check_fallback_value(self, task: BaseTask, errors: ErrorHandling, drawn: Sketch) -> None:
         if _holds_template(errors.fallback_value):
-            path = (*self.drawn.names[task.name].path, "error_handling", "fallback_value")
+            path = (*drawn.names[task.name].path, "error_handling", "fallback_value")
             message, hint = "a fallback value is fixed; templates in it are not filled in", "write a `fallback` task"
-            self.problems.add(self.document.located.problem("template-not-filled", message, path=path, hint=hint))
+            self.problems.add(drawn.located.problem("template-not-filled", message, path=path, hint=hint))
 
     def _models(self, tasks: tuple[TaskPlan, ...]) -> frozenset[str | None]:
-        return frozenset(model for task in tasks for model in self.variants.models_of(task.variants))
+        return frozenset(model for task in every(tasks) for model in self.variants.models_of(task.variants))
 
     def _helpers(self) -> tuple[str, ...]:
-        texts = (text for task in self.drawn.tasks for text in task.every_text())
-        return tuple(sorted(frozenset().union(*(helpers_of(self.drawn, text) for text in texts))))
+        found = (helpers_of(scope, text) for scope, text in every_text(self.drawn))
+        return tuple(sorted(frozenset().union(*found)))
 
     def _hashed(self, plan: Plan) -> Plan:
         try:
@@ -188,7 +222,7 @@ class _Compiler:
             hint = "numbers go up to 64 bits; keys of maps are text"
             self.problems.add(self.document.located.problem("not-json", f"a value is not JSON: {error}", hint=hint))
             return plan
-        longest = max(len(names.inbox("", plan, task.slug)) for task in plan.tasks)
+        longest = max(map(len, names.inboxes("", plan)))
         if longest > names.MAX_TOPIC:
             message = f"a topic of this pipeline would have {longest} characters; {names.MAX_TOPIC} are allowed"
             self.problems.add(

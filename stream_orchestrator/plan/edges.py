@@ -5,7 +5,6 @@ Edges are `depends_on`, the names read in templates and conditions, and the task
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from stream_orchestrator.plan.checks import nearest
@@ -27,33 +26,25 @@ def edges_of(sketch: Sketch) -> Edges:
 
 
 def _direct(sketch: Sketch, task: Draft) -> Iterator[str]:
-    known = sketch.names
-    yield from (name for name, _ in task.depends_on if name in known)
+    asked = set(task.waits()).union(*(text.asks() for text in task.every_text()))
+    # A container reads what is inside it by itself; a name that is no task's is somebody else's.
+    yield from (owner for name in asked if (owner := sketch.owner(name)) is not None)
     for text in task.every_text():
-        yield from (name for name in _read(text) if name in known)
-        for pattern in text.script.dynamic_task_outputs - {ANYTHING} if text.script else ():
-            yield from (name for name in known if re.fullmatch(pattern, name))
-
-
-def _read(text: Text) -> frozenset[str]:
-    keyed = frozenset(key for holder, key in text.references if holder == "tasks" and key is not None)
-    read = (text.names - text.local) | keyed
-    if text.script is None:
-        return read
-    values = text.script.free_names - text.script.called_names - text.local
-    return read | values | text.script.task_outputs
+        for pattern in text.patterns() - {ANYTHING}:
+            yield from sketch.owners(pattern)
 
 
 def _waits_for_all(text: Text) -> bool:
-    keys = [key for holder, key in text.references if holder == "tasks"]
-    as_a_whole = "tasks" in text.names and (not keys or None in keys)
-    return as_a_whole or (text.script is not None and ANYTHING in text.script.dynamic_task_outputs)
+    return ANYTHING in text.patterns()
 
 
-def problems_of_edges(sketch: Sketch, edges: Edges) -> Iterator[Problem]:
-    """Dependencies on nothing, on oneself, and in a circle."""
+def problems_of_edges(sketch: Sketch) -> Iterator[Problem]:
+    """Dependencies on nothing, on oneself, and in a circle; in bodies too."""
     for task in sketch.tasks:
         yield from _depends_on(sketch, task)
+        for frame in task.frames:
+            yield from problems_of_edges(sketch.inside(frame))
+    edges = edges_of(sketch)
     for way in cycles(edges):
         path = next(
             (place for name, place in sketch.names[way[0]].depends_on if name in way), sketch.names[way[0]].path
@@ -67,7 +58,7 @@ def _depends_on(sketch: Sketch, task: Draft) -> Iterator[Problem]:
     for name, path in task.depends_on:
         if name == task.name:
             message, hint = f"the task `{name}` depends on itself", "take it out"
-        elif name in sketch.names:
+        elif sketch.owner(name) is not None or (sketch.around is not None and sketch.around.sees(name)):
             continue
         elif name in owners:
             message, hint = f"`{name}` is a fallback", f"depend on `{owners[name]}`"

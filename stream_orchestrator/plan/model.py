@@ -8,11 +8,13 @@ Promises
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 START = ":start"  # no slug and no name in a template looks like these, so no task can be mistaken for one
 RESULT = ":result"
+EVERYTHING = "*"  # in what a body reads: it asks by names that only a run computes
 
 OnFailure = Literal["abort_pipeline", "skip", "continue"]
 OnAmbiguous = Literal["retry", "fail"]
@@ -37,8 +39,27 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """The tasks inside a container, which runs them once per item, each time as a run of its own inside its run.
+
+    `reads` are the names of the scope around it that its texts read. `shows` are those of its tasks that are read from
+    outside. `name` is a template: by what name one item's output is known outside; empty when nobody asks.
+    """
+
+    tasks: tuple[TaskPlan, ...]
+    reads: tuple[str, ...] = ()
+    shows: tuple[str, ...] = ()
+    name: str = ""
+    has_output: bool = False
+    output: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskPlan:
-    """A node. `upstream` are the edges in, `downstream` the edges out (a leaf has `RESULT` alone)."""
+    """A node. `upstream` are the edges in, `downstream` the edges out (a leaf has `RESULT` alone).
+
+    A container has `bodies`: what it repeats, or chooses from.
+    """
 
     name: str
     slug: str
@@ -52,6 +73,15 @@ class TaskPlan:
     has_fallback_value: bool = False
     fallback_value: Any = None
     description: str = ""
+    bodies: tuple[Body, ...] = ()
+
+
+def every(tasks: Iterable[TaskPlan]) -> Iterator[TaskPlan]:
+    """These tasks and all inside them."""
+    for task in tasks:
+        yield task
+        for body in task.bodies:
+            yield from every(body.tasks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

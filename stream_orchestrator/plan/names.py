@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Iterable, Iterator
 
-from stream_orchestrator.plan.model import RESULT, START, Plan
+from stream_orchestrator.plan.model import RESULT, START, Plan, TaskPlan
 
 MAX_TOPIC = 249  # Kafka's own limit
 MAX_SLUG = 100  # leaves room for a prefix, a version and a second slug in one topic
@@ -51,6 +52,19 @@ def app_id(prefix: str, plan: Plan) -> str:
 def inbox(prefix: str, plan: Plan, task: str) -> str:
     """The inbox of a task, by its slug; `START` and `RESULT` have one too."""
     return f"{prefix}{version_id(plan)}.{task.strip(':')}"
+
+
+def inboxes(prefix: str, plan: Plan) -> list[str]:
+    """Every inbox of a version: its own tasks' and those inside containers, `start` and `result` of each."""
+    return [f"{app_id(prefix, plan)}.{inbox}" for inbox in _inboxes(plan.tasks, "")]
+
+
+def _inboxes(tasks: Iterable[TaskPlan], inside: str) -> Iterator[str]:
+    tasks = tuple(tasks)
+    yield from (inside + slug.strip(":") for slug in (START, *(task.slug for task in tasks), RESULT))
+    for task in tasks:
+        for number, body in enumerate(task.bodies):
+            yield from _inboxes(body.tasks, f"{inside}{task.slug}.{number}.")
 
 
 def table_topic(prefix: str, plan: Plan) -> str:

@@ -28,7 +28,8 @@ _NETWORK = frozenset(
 class Readings:
     """`outputs` are the literal names asked of `get_task_output` and `tasks`; `patterns` are regexes of computed ones.
 
-    `variables` are those asked of `inputs` or `get_variable` without a default. `models` are those given to
+    `variables` are those asked of `inputs` or `get_variable` without a default; `every_variable` with, `ANYTHING` for a
+    computed one. `models` are those given to
     `process_with_llm`: None for its own default, `ANYTHING` for a computed one. `context_methods` are the names asked
     of `context`, "" when it is handed on as a whole. `breakers` are the circuit breakers named (`ANYTHING`: computed),
     `records` those that the script records for.
@@ -40,6 +41,7 @@ class Readings:
     network: bool
     waits_for_batch: bool
     variables: dict[str, int]
+    every_variable: frozenset[str]
     models: frozenset[str | None]
     context_methods: frozenset[str]
     breakers: frozenset[str]
@@ -57,6 +59,9 @@ def readings_of(body: Iterable[ast.stmt]) -> Readings:
             outputs.setdefault(found, line)
         else:
             patterns.setdefault(ANYTHING.join(map(re.escape, found)), line)
+    asked_for = [pattern_of(asked) for asked, _ in _asked(nodes, "get_variable", "inputs")]
+    everything = any(_calls(node, "get_all_variables") for node in nodes)
+    every = {name if isinstance(name, str) else ANYTHING for name in asked_for} | ({ANYTHING} if everything else set())
     variables = ((pattern_of(asked), line) for asked, line in _asked(nodes, "get_variable", "inputs", defaulted=False))
     return Readings(
         outputs,
@@ -65,6 +70,7 @@ def readings_of(body: Iterable[ast.stmt]) -> Readings:
         any(_is_network(name) for node in nodes for name in _imports(node)),
         any(_calls(node, "get_current_batch") or _calls(node, "wait_for_batch_completion") for node in nodes),
         {name: line for name, line in variables if isinstance(name, str)},
+        frozenset(every),
         frozenset(_model(node) for node in nodes if isinstance(node, ast.Call) and _asks_a_model(node)),
         _methods(nodes),
         _named(nodes, _BREAKERS),

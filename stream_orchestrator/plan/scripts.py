@@ -68,6 +68,7 @@ class Script:
     uses_network: bool
     uses_batch: bool
     variables: frozenset[str]
+    every_variable: frozenset[str]
     models: frozenset[str | None]
     context_methods: frozenset[str]
     breakers: frozenset[str]
@@ -180,6 +181,7 @@ def _parsed(text: str) -> Script:
         uses_network=any(readings.network for readings, _, _ in found),
         uses_batch=any(readings.waits_for_batch for readings, _, _ in found),
         variables=frozenset().union(*(readings.variables for readings, _, _ in found)),
+        every_variable=frozenset().union(*(readings.every_variable for readings, _, _ in found)),
         models=frozenset().union(*(readings.models for readings, _, _ in found)),
         context_methods=frozenset().union(*(readings.context_methods for readings, _, _ in found)),
         breakers=frozenset().union(*(readings.breakers for readings, _, _ in found)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stream_orchestrator.plan.model import Plan, Variant
+from stream_orchestrator.plan.model import Plan, Variant, every
 from stream_orchestrator.plan.scripts import Script
 
 METHODS = frozenset(
@@ -18,7 +18,7 @@ WHOLE = ""  # `context` itself is handed on: whoever gets it may ask for anythin
 
 def uses_state(plan: Plan) -> bool:
     """Whether any of its tasks may read or write state."""
-    return any(_uses(variant) for task in plan.tasks for variant in task.variants)
+    return any(_uses(variant) for task in every(plan.tasks) for variant in task.variants)
 
 
 def _uses(variant: Variant) -> bool:

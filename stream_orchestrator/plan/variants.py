@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stream_orchestrator.plan.drafts import Draft
@@ -12,6 +12,7 @@ from stream_orchestrator.plan.model import Variant
 from stream_orchestrator.plan.models import current, default_model
 from stream_orchestrator.plan.readings import ANYTHING
 from stream_orchestrator.plan.scripts import Script
+from stream_orchestrator.spec.documents import Document
 from stream_orchestrator.spec.located import Located, Path
 from stream_orchestrator.spec.pipeline import Pipeline
 from stream_orchestrator.spec.problems import Problems
@@ -35,11 +36,21 @@ class Variants:
     problems: Problems
     default_model: str = ""
 
+    def of_component(self, document: Document) -> Variants:
+        """The same for a component's tasks: what its own file says, and models as the pipeline has them."""
+        model: Any = document.model
+        own = {"input_variables": getattr(model, "parameters", None) or {}, "sandbox": self.pipeline.sandbox}
+        return replace(self, located=document.located, pipeline=self.pipeline.model_copy(update=own))
+
+    def fallbacks(self, task: BaseTask, draft: Draft, upstream: tuple[str, ...]) -> Iterator[Variant]:
+        """The fallbacks of a task, each with its other models."""
+        fallbacks = (task.error_handling.fallback if task.error_handling else None) or ()
+        for one, drawn in zip(fallbacks, draft.fallbacks, strict=True):
+            yield from self._with_models(one, drawn.path, upstream)
+
     def of(self, task: BaseTask, draft: Draft, upstream: tuple[str, ...]) -> tuple[Variant, ...]:
         """The task, its other models, then its fallbacks, each with theirs."""
-        fallbacks = (task.error_handling.fallback if task.error_handling else None) or ()
-        each = [(task, draft), *zip(fallbacks, draft.fallbacks, strict=True)]
-        return tuple(variant for one, drawn in each for variant in self._with_models(one, drawn.path, upstream))
+        return (*self._with_models(task, draft.path, upstream), *self.fallbacks(task, draft, upstream))
 
     def models_of(self, variants: tuple[Variant, ...]) -> Iterator[str | None]:
         """Every model that these may ask; None for one that is known only when a run computes it."""

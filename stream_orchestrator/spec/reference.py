@@ -30,6 +30,11 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`model_strategy`, `model_settings`", pipeline.ModelStrategy),
     ("`tasks[]` of type `python_task`", tasks.PythonTask),
     ("`tasks[]` of type `llm_task`", tasks.LlmTask),
+    ("`tasks[]` of type `parallel_group`", tasks.ParallelGroup),
+    ("`tasks[]` of type `condition`", tasks.ConditionTask),
+    ("`tasks[]` of type `for_loop`", tasks.ForLoop),
+    ("`tasks[]` of type `while_loop`", tasks.WhileLoop),
+    ("`tasks[]` of type `component`", tasks.ComponentTask),
     ("`tasks[].error_handling`", tasks.ErrorHandling),
     ("`tasks[].sandbox`", tasks.Sandbox),
 )

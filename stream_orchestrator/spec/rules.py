@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
+from stream_orchestrator.spec import bodies
 from stream_orchestrator.spec.located import Located, Path
 from stream_orchestrator.spec.pipeline import Variable
 from stream_orchestrator.spec.problems import Problem
@@ -28,6 +29,8 @@ def problems_of_tasks(located: Located) -> Iterator[Problem]:
         for one, other in _SAME:
             if task.get(one) is not None and task.get(other) is not None:
                 yield _conflict(located, path, one, other)
+        for one, other in bodies.conflicts(task):
+            yield _conflict(located, path, one, other)
         if "fallback" in path:
             yield from _fallback(located, path)
 
@@ -55,6 +58,10 @@ def _fallback(located: Located, path: Path) -> Iterator[Problem]:
     task = located.data
     for part in path:
         task = task[part]
+    if task.get("type") in (*bodies.KEYS, "component") or task.get("for_each") is not None:
+        hint = "write it as a task of its own, with a `condition` that looks whether the first one answered"
+        message = "a fallback cannot be a group, a loop, a condition or a component"
+        yield located.problem("fallback-container", message, path=(*path, "type"), hint=hint)
     for key, why in _NOT_IN_FALLBACK.items():
         if key in task:
             yield located.problem("fallback-key", f"`{key}` means nothing in a fallback", path=(*path, key), hint=why)

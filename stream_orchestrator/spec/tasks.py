@@ -32,15 +32,12 @@ from stream_orchestrator.spec.fields import (
     needed,
 )
 
-BUILT_TASK_TYPES = ("python_task", "llm_task")
+BUILT_TASK_TYPES = (
+    *("python_task", "llm_task", "component"),
+    *("parallel_group", "condition", "conditional_task", "for_loop", "while_loop"),
+)
 LaterType = Literal[
     "web_scraping_task",
-    "component",
-    "parallel_group",
-    "condition",
-    "conditional_task",
-    "for_loop",
-    "while_loop",
     "dynamic_task_group",
     "pipeline_group",
     "api_task",
@@ -51,6 +48,12 @@ LaterType = Literal[
 ]
 LATER_TASK_TYPES: tuple[str, ...] = get_args(LaterType)
 _LATER = "later"
+TASK_TAGS = (
+    *("python_task", "llm_task", "parallel_group", "conditional_task", "for_loop", "while_loop", "component_task"),
+    _LATER,
+)
+# A tag must not be the name of a key: in an error, one is left out and the other is told.
+_SAME_AS = {"condition": "conditional_task", "component": "component_task"}
 _BACKOFFS = {"exponential": 2.0, "fixed": 1.0, "constant": 1.0}
 
 
@@ -82,6 +85,13 @@ class _OrOne:
         return {"anyOf": [schema, schema["items"]]}
 
 
+def _identifier(value: Any) -> str:
+    if not isinstance(value, str) or not value.isidentifier():
+        raise bad_value("must be a name that scripts can use", "write letters, digits and underscores")
+    return value
+
+
+Identifier = Annotated[str, PlainValidator(_identifier), WithJsonSchema({"type": "string"})]
 Backoff = Annotated[float, PlainValidator(_backoff), WithJsonSchema({"type": ["number", "string"], "minimum": 1})]
 Retries = Annotated[int, PlainValidator(_retries), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 100})]
 
@@ -171,7 +181,8 @@ class BaseTask(Spec):
     cache_config: CacheConfig | None = about("when an earlier output may be used")
     resource_limits: ResourceLimits | None = about("what its script may use")
     batch: Any = about("runs many events together")
-    for_each: Any = about("repeats the task for each item")
+    for_each: Any = about("repeats the task for each element: a list, or a template that gives one; see `item`")
+    max_concurrency: CountOrTemplate | None = about("how many of what it repeats run at once, in a run; default 100")
     tier: Text | None = about("the tier of models to pick from")
     use_case: Text | None = about("the use case to pick a tier by")
     cache_key: Any = about("another way to write `cache_config.key_template`")
@@ -222,6 +233,72 @@ class LlmTask(BaseTask):
     script: Text | None = about("runs instead of the question; asks by `process_with_llm(text, model=None)`")
 
 
+class ParallelGroup(BaseTask):
+    """Tasks side by side. The output is the list of theirs, in order."""
+
+    noun: ClassVar[str] = "a `parallel_group`"
+
+    type: Literal["parallel_group"] = needed("`parallel_group`")
+    tasks: list[Task] = needed("its children; one with `for_each` is repeated", min_length=1)
+    timeout: PositiveSeconds | None = about("bounds each child")
+
+
+class ConditionTask(BaseTask):
+    """One of two lists of tasks. The output is that of the branch that was taken."""
+
+    noun: ClassVar[str] = "a `condition`"
+
+    type: Literal["condition", "conditional_task"] = needed("`condition`, or `conditional_task`")
+    condition: Expression = needed("an expression: which branch is taken")
+    then: Branch | None = about("tasks that run when it holds")
+    if_true: Branch | None = about("the same as `then`")
+    on_true: Branch | None = about("the same as `then`")
+    true_tasks: Branch | None = about("the same as `then`")
+    then_tasks: Branch | None = about("the same as `then`")
+    tasks: Branch | None = about("the same as `then`")
+    task: Branch | None = about("the same as `then`")
+    else_: Branch | None = about("tasks that run when it does not hold", alias="else")
+    if_false: Branch | None = about("the same as `else`")
+    on_false: Branch | None = about("the same as `else`")
+    false_tasks: Branch | None = about("the same as `else`")
+    else_tasks: Branch | None = about("the same as `else`")
+
+
+class ForLoop(BaseTask):
+    """Its tasks for every element of a list. The output is the list of what the iterations gave."""
+
+    noun: ClassVar[str] = "a `for_loop`"
+
+    type: Literal["for_loop"] = needed("`for_loop`")
+    iterate_over: Any = needed("the list: a template, or written out; a number counts, a map gives `{key, value}`")
+    item_variable: Identifier | None = about("by what name its tasks see the element; `item.value` without one")
+    index_variable: Identifier | None = about("by what name its tasks see the index; `item.index` without one")
+    max_iterations: CountOrTemplate | None = about("a longer list is an error")
+    tasks: Branch = needed("what is done for each element")
+
+
+class WhileLoop(BaseTask):
+    """Its tasks again and again. The output is that of the last iteration."""
+
+    noun: ClassVar[str] = "a `while_loop`"
+
+    type: Literal["while_loop"] = needed("`while_loop`")
+    condition: Expression = needed("an expression, looked at before each iteration")
+    max_iterations: CountOrTemplate | None = about("it ends after so many; default: more than 100 are an error")
+    loop_state: dict[str, Any] | None = about("what iterations hand on, by name; they change it by returning the names")
+    tasks: Branch = needed("what is done in each iteration")
+
+
+class ComponentTask(BaseTask):
+    """A component's tasks, with values for its parameters. The output is that of its last task."""
+
+    noun: ClassVar[str] = "a `component`"
+
+    type: Literal["component"] = needed("`component`")
+    component: Text = needed("the component's file, beside this one or in the pipelines folder")
+    parameters: dict[str, Any] | None = about("values for the component's parameters, as templates")
+
+
 class LaterTask(BaseTask):
     """A task of a type that this version does not run; `spec.unbuilt` says so. Its own keys are not looked at."""
 
@@ -234,13 +311,24 @@ def _tag(task: Any) -> str | None:
     kind = task.get("type") if isinstance(task, dict) else getattr(task, "type", None)
     if not isinstance(kind, str):
         return None
-    return _LATER if kind in LATER_TASK_TYPES else kind
+    return _LATER if kind in LATER_TASK_TYPES else _SAME_AS.get(kind, kind)
 
 
 Task = Annotated[
-    Annotated[PythonTask, Tag("python_task")] | Annotated[LlmTask, Tag("llm_task")] | Annotated[LaterTask, Tag(_LATER)],
+    Annotated[PythonTask, Tag("python_task")]
+    | Annotated[LlmTask, Tag("llm_task")]
+    | Annotated[ParallelGroup, Tag("parallel_group")]
+    | Annotated[ConditionTask, Tag("conditional_task")]
+    | Annotated[ForLoop, Tag("for_loop")]
+    | Annotated[WhileLoop, Tag("while_loop")]
+    | Annotated[ComponentTask, Tag("component_task")]
+    | Annotated[LaterTask, Tag(_LATER)],
     Discriminator(_tag),
 ]
+Branch = Annotated[list[Task], BeforeValidator(_as_list), _OrOne()]
 ErrorHandling.model_rebuild()
-for _model in (BaseTask, PythonTask, LlmTask, LaterTask):
+for _model in (
+    *(BaseTask, PythonTask, LlmTask, LaterTask),
+    *(ParallelGroup, ConditionTask, ForLoop, WhileLoop, ComponentTask),
+):
     _model.model_rebuild()

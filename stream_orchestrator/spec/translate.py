@@ -15,7 +15,14 @@ from stream_orchestrator.spec.located import Located, Path, path_text
 from stream_orchestrator.spec.pipeline import Component, Pipeline
 from stream_orchestrator.spec.problems import Problem
 from stream_orchestrator.spec.scalars import BadScalar, plain
-from stream_orchestrator.spec.tasks import BUILT_TASK_TYPES, LATER_TASK_TYPES, ErrorHandling, LlmTask, PythonTask
+from stream_orchestrator.spec.tasks import (
+    BUILT_TASK_TYPES,
+    LATER_TASK_TYPES,
+    TASK_TAGS,
+    ErrorHandling,
+    LlmTask,
+    PythonTask,
+)
 from stream_orchestrator.spec.unbuilt import TABLE, Place
 
 _WANTED = {
@@ -185,7 +192,7 @@ def _real_path(loc: tuple[str | int, ...], data: Any, *, missing: bool) -> Path:
     path: list[str | int] = []
     after_item = False
     for place, part in enumerate(loc):
-        is_tag = after_item and part in (*BUILT_TASK_TYPES, "later")
+        is_tag = after_item and part in TASK_TAGS
         if not is_tag and _has(data, part):
             path.append(part)
             data = data[part]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from stream_orchestrator.spec import bodies
 from stream_orchestrator.spec.located import Located, Path
 from stream_orchestrator.spec.problems import Problem
 from stream_orchestrator.spec.tasks import LATER_TASK_TYPES
@@ -100,7 +101,6 @@ TABLE = (
     _matters("task", "fallback_value", OTHER_WAY),
     _matters("task", "fallback_response", "write `fallback_value` under `error_handling`"),
     _matters("task", "batch", "events are processed one by one; loop in the script"),
-    _matters("task", "for_each", "loop in a `python_task`"),
     _matters("task", "resource_limits", "the limits would not be kept"),
     _matters("task", "tier", "name a `model`"),
     _matters("task", "use_case", "name a `model`"),
@@ -155,11 +155,11 @@ def is_shared(row: Unbuilt) -> bool:
 
 def tasks_in(data: Any, path: Path = ()) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Every task that is a map, fallbacks and tasks inside tasks included, with its path."""
-    for key in ("tasks", "fallback"):
+    for key in (*dict.fromkeys(("tasks", *bodies.THEN, *bodies.ELSE)), "fallback"):
         items = data.get(key) if isinstance(data, dict) else None
         for index, task in enumerate(items) if isinstance(items, list) else ():
             yield from _task_and_below(task, (*path, key, index))
-        if key == "fallback" and isinstance(items, dict):
+        if key != "tasks" and isinstance(items, dict):
             yield from _task_and_below(items, (*path, key))
 
 

@@ -20,7 +20,7 @@ from stream_orchestrator.kernel import events, ids, rows
 from stream_orchestrator.kernel.events import Cancel
 from stream_orchestrator.kernel.rows import RunRow, StepRow
 from stream_orchestrator.plan import names
-from stream_orchestrator.plan.model import RESULT, START, Plan
+from stream_orchestrator.plan.model import RESULT, START, Plan, every
 from stream_orchestrator.streaming.acked import unacked
 from stream_orchestrator.streaming.client import Outgoing, produce
 from stream_orchestrator.streaming.deployments import Deployment
@@ -157,7 +157,7 @@ def observe(plan: Plan, records: Sequence[tuple[str, Record]], kept: Sequence[Ke
 
 def _read(kept: Kept, traces: dict[str, _Trace]) -> tuple[StepRow, bytes] | None:
     match rows.decode(kept.value):
-        case RunRow() as run:
+        case RunRow(nest=None) as run:
             trace = traces.setdefault(run.run_id, _Trace(kept.partition, run.accepted_at))
             trace.begun = True
             trace.ended = run.state == "ended"
@@ -173,11 +173,12 @@ def _see_step(trace: _Trace, plan: Plan, step: StepRow, *, now: float) -> None:
     if step.state == "done":
         trace.done.add(slug)
         return
-    trace.at(slug, step.state)
+    trace.at(slug, "running" if step.state == "gathering" else step.state)
     if step.due is not None:
         # What a timer began leaves its row as it was: the attempt may take as long as it is allowed to.
         # What it gives on is taken by other tasks at once, so it may be any of them that runs.
-        attempt = max((way.timeout for each in plan.tasks for way in each.variants), default=0.0)
+        tasks = (each for each in every(plan.tasks) if not each.bodies)
+        attempt = max((way.timeout for each in tasks for way in each.variants), default=0.0)
         trace.open |= step.due + attempt + GRACE > now
 
 

@@ -37,7 +37,7 @@ async def in_flight(settings: StreamSettings, prefix: str, plan: Plan) -> int:
 async def running(settings: StreamSettings, prefix: str, plan: Plan) -> list[RunRow]:
     """The rows of runs that have not ended. A version without a table has none."""
     decoded = (rows.decode(kept.value) for kept in await table(settings, names.table_topic(prefix, plan)))
-    return [row for row in decoded if isinstance(row, RunRow)]
+    return [row for row in decoded if isinstance(row, RunRow) and row.nest is None]
 
 
 async def beginning(settings: StreamSettings, prefix: str, plan: Plan) -> list[tuple[int, Begin]]:

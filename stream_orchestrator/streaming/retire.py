@@ -18,7 +18,7 @@ from aiokafka.errors import UnknownTopicOrPartitionError, for_code
 
 from stream_orchestrator.errors import HouseError, MissingError, OrchestratorError, UsageError
 from stream_orchestrator.plan import names
-from stream_orchestrator.plan.model import RESULT, START, Plan
+from stream_orchestrator.plan.model import Plan
 from stream_orchestrator.streaming.client import administering, existing
 from stream_orchestrator.streaming.deployments import Deployment, Deployments, precedence, read_deployments
 from stream_orchestrator.streaming.history import in_flight
@@ -172,8 +172,7 @@ class Versions:
 
 def topics_of(prefix: str, plan: Plan) -> list[str]:
     """The topics that a version has for itself: its inboxes, then its table."""
-    slugs = (START, *(task.slug for task in plan.tasks), RESULT)
-    return [*(names.inbox(prefix, plan, slug) for slug in slugs), names.table_topic(prefix, plan)]
+    return [*names.inboxes(prefix, plan), names.table_topic(prefix, plan)]
 
 
 def _all(deployments: Deployments, pipeline: str) -> list[Deployment]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from stream_orchestrator.plan import names
-from stream_orchestrator.plan.model import RESULT, START, Plan
+from stream_orchestrator.plan.model import Plan
 from stream_orchestrator.plan.stateful import uses_state
 from stream_orchestrator.spec.config import Configuration
 from stream_orchestrator.streaming.deployments import Deployment
@@ -87,8 +87,7 @@ def pipeline_specs(prefix: str, slug: str, *, inputs: int, fixed: int) -> list[T
 def version_specs(prefix: str, deployed: Deployment) -> list[TopicSpec]:
     """A version's inboxes and table, and the call topics of its services."""
     plan, count = deployed.plan, deployed.partitions
-    slugs = (START, *(task.slug for task in plan.tasks), RESULT)
-    specs = [topic_spec("inbox", names.inbox(prefix, plan, slug), partitions=count) for slug in slugs]
+    specs = [topic_spec("inbox", inbox, partitions=count) for inbox in names.inboxes(prefix, plan)]
     specs.append(topic_spec("table", names.table_topic(prefix, plan), partitions=count))
     for service, shards in deployed.shards.items():
         topic = names.calls_topic(prefix, service)

@@ -36,7 +36,7 @@ from stream_orchestrator.kernel.state_owner import StateOwner
 from stream_orchestrator.kernel.watch import Blind, Watch
 from stream_orchestrator.kernel.wires import Wires
 from stream_orchestrator.plan import names
-from stream_orchestrator.plan.model import Plan
+from stream_orchestrator.plan.model import Plan, every
 from stream_orchestrator.plan.stateful import uses_state
 from stream_orchestrator.spec.inputs import InputRules
 from stream_orchestrator.spec.settings import Calls, Scripts, Trust
@@ -204,7 +204,8 @@ class Worker:
         if app in self._call_apps:
             return self._settings.drain_calls
         plans = [each.plan for each in self._served() if names.app_id(self._settings.prefix, each.plan) == app.spec.id]
-        return max((variant.timeout for plan in plans for task in plan.tasks for variant in task.variants), default=0.0)
+        tasks = (task for plan in plans for task in every(plan.tasks) if not task.bodies)
+        return max((variant.timeout for task in tasks for variant in task.variants), default=0.0)
 
     # --- chores --------------------------------------------------------------------------------------------------
 
@@ -319,6 +320,7 @@ class Worker:
             shards=deployed.shards,
             state=names.state_topic(prefix),
             state_shards=state_partitions(),
+            partitions=deployed.partitions,
         )
 
     def _route(self, model: str) -> str:

@@ -21,7 +21,8 @@ def run_script(attempt: Attempt, *, journal: bool = False) -> RunScript:
     options = attempt.variant.options
     script = Script.parse(options["script"])
     prepared = script.prepare(attempt.scope)
-    outputs = outputs_of(attempt.row)
+    around = {name: _plain(value) for name, value in attempt.around.outputs.items()}
+    outputs = {**around, **outputs_of(attempt.row)}
     bound = {**attempt.scope, "tasks": outputs}
     return RunScript(
         source=prepared.source,
@@ -53,6 +54,7 @@ def _info(attempt: Attempt, outputs: dict[str, Any]) -> dict[str, Any]:
         "outputs": outputs,
         "deadline": attempt.deadline,
         **{name: options[name] for name in ("state", "breakers") if name in options},
+        **({"loop": loop} if isinstance(loop := attempt.around.names.get("loop"), dict) else {}),
     }
 
 

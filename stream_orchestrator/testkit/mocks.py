@@ -17,7 +17,7 @@ from typing import Any
 
 from stream_orchestrator.errors import UsageError
 from stream_orchestrator.kernel.effects import Answer, CallRequest
-from stream_orchestrator.plan.model import Plan
+from stream_orchestrator.plan.model import Plan, every
 
 ANY_MODEL = "*"
 MODELS, FUNCTIONS = ("models",), ("functions", "helpers")
@@ -125,5 +125,5 @@ def _kind(name: str, section: tuple[str, ...] | None, plan: Plan) -> tuple[str, 
 
 def _asks_in_scripts(plan: Plan) -> bool:
     """Whether a script may name models at run time."""
-    scripts = (variant.options.get("script") for task in plan.tasks for variant in task.variants)
+    scripts = (variant.options.get("script") for task in every(plan.tasks) for variant in task.variants)
     return any("process_with_llm" in script for script in scripts if isinstance(script, str))

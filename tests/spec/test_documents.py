@@ -276,7 +276,7 @@ def test_an_unknown_key_lists_the_keys_that_are_allowed():
     (problem,) = document(f"{TASK}    scrpt: x\n").problems
     assert problem.message == "unknown key `scrpt` in task `score`"
     assert problem.label.startswith("a `python_task` has: name, type, description, depends_on")
-    assert "for_each" not in problem.label, "what is not built is not offered"
+    assert "batch" not in problem.label, "what is not built is not offered"
 
 
 def test_all_errors_come_in_one_pass_in_the_order_of_the_file():
@@ -284,7 +284,7 @@ def test_all_errors_come_in_one_pass_in_the_order_of_the_file():
         "name: 3\nname: 4\nversoin: 1\ntimeout: never\ntasks:\n"
         "  - {name: a, type: python_task}\n"
         "  - {name: b, type: llm_task, max_tokens: x, error_handling: {fallback: [{name: c, type: pthon_task}]}}\n"
-        "  - {name: d, type: for_loop}\n"
+        "  - {name: d, type: dynamic_task_group}\n"
     )
     assert rules(text) == [
         ("bad-value", "name"),
@@ -394,14 +394,13 @@ def test_strategies_and_files_and_loops_in_groups_are_found():
         "input_variables: {f: {type: file, validation: {max_size: 5MB}}}\n"
         "optimization_strategies:\n  - {name: batch_processing, batch_size: 10}\n  - {name: request_coalescing}\n"
         "tasks:\n  - name: g\n    type: parallel_group\n    tasks:\n"
-        "      - {name: c, type: llm_task, for_each: '{{ x }}'}\n"
+        "      - {name: c, type: llm_task, for_each: '{{ x }}', batch: {size: 2}}\n"
     )
     assert rules(text) == [
         ("not-yet-supported", "input_variables.f.type"),
         ("not-yet-supported", "optimization_strategies[0].name"),
         ("no-effect-yet", "optimization_strategies[1].name"),
-        ("not-yet-supported", "tasks[0].type"),
-        ("not-yet-supported", "tasks[0].tasks[0].for_each"),
+        ("not-yet-supported", "tasks[0].tasks[0].batch"),
     ]
 
 

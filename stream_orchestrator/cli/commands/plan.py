@@ -56,9 +56,8 @@ def _document(made: Any, functions: list[str], prefix: str) -> dict[str, Any]:
 def _topics(made: Any, prefix: str) -> list[str]:
     """Every topic of its own: the public ones, then the inboxes in order, then the table."""
     from stream_orchestrator.plan import names
-    from stream_orchestrator.plan.model import RESULT, START
 
-    inboxes = [names.inbox(prefix, made, slug) for slug in (START, *(task.slug for task in made.tasks), RESULT)]
+    inboxes = names.inboxes(prefix, made)
     public = [of(prefix, made.slug) for of in (names.input_topic, names.results_topic, names.dlq_topic)]
     return [*public, names.ingest_topic(prefix, made.slug), *inboxes, names.table_topic(prefix, made)]
 

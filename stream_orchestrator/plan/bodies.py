@@ -1,0 +1,160 @@
+"""Containers compiled: the options of their kind, and the bodies that it runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from stream_orchestrator.plan.drafts import Draft, Frame, Sketch, Text
+from stream_orchestrator.plan.model import Body, TaskPlan, Variant
+from stream_orchestrator.plan.readings import ANYTHING
+from stream_orchestrator.spec import bodies
+from stream_orchestrator.spec.tasks import (
+    BaseTask,
+    ComponentTask,
+    ConditionTask,
+    ForLoop,
+    ParallelGroup,
+    WhileLoop,
+)
+
+CONTAINER_SECONDS = 86_400.0  # a container has the time of its run, unless it says otherwise
+MOST_ITERATIONS = 100
+_REPEATED = {"for_each": None, "depends_on": None, "max_concurrency": None}
+
+Inner = Callable[[Iterable[BaseTask], Sketch, "Asked", Frame], tuple[TaskPlan, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Names and patterns of outputs that somebody asks for."""
+
+    names: frozenset[str] = frozenset()
+    patterns: frozenset[str] = frozenset()
+
+    @staticmethod
+    def by(texts: Iterable[Text], also: Iterable[str] = ()) -> Asked:
+        """What these texts ask for."""
+        read = tuple(texts)
+        names = frozenset(also).union(*(text.asks() for text in read))
+        return Asked(names, frozenset().union(*(text.patterns() for text in read)))
+
+    def __or__(self, other: Asked) -> Asked:
+        return Asked(self.names | other.names, self.patterns | other.patterns)
+
+    def wants(self, alias: str) -> bool:
+        """Whether an output of that name, which may be computed, is asked for."""
+        if ANYTHING in self.patterns or alias in self.names:
+            return True
+        constant, *rest = re.split(r"\{\{.*?\}\}", alias)
+        sample = "0".join((constant, *rest))
+        if any(re.fullmatch(pattern, sample) for pattern in self.patterns):
+            return True
+        computed = ".+".join(map(re.escape, (constant, *rest)))
+        return bool(rest) and any(re.fullmatch(computed, name) for name in self.names)
+
+
+def asked_in(sketch: Sketch, outside: Asked) -> dict[str, Asked]:
+    """By container, what others ask of its inside: tasks beside it, the pipeline's output, and itself (a condition)."""
+    each = {task.name: Asked.by(task.every_text()) for task in sketch.tasks}
+    output = Asked.by(sketch.output) | outside
+    found = {}
+    for task in sketch.tasks:
+        if task.frames:
+            asked = output | Asked.by(task.texts)
+            for name, others in each.items():
+                asked |= others if name != task.name else Asked()
+            found[task.name] = asked
+    return found
+
+
+def is_container(task: BaseTask) -> bool:
+    """Whether a task runs other tasks."""
+    return any(True for _ in bodies.modelled(task)) or isinstance(task, ComponentTask)
+
+
+def kind_of(task: BaseTask) -> str:
+    """The kind that runs a task: one that is repeated is a group of itself."""
+    if task.for_each is not None:
+        return "parallel_group"
+    return "condition" if task.type == "conditional_task" else task.type
+
+
+def compiled(task: BaseTask, draft: Draft, sketch: Sketch, *, asked: Asked, inner: Inner) -> tuple[Body, ...]:
+    """The bodies of a container. `inner` compiles the tasks of one."""
+    return tuple(
+        _body(frame, models, sketch, asked=asked, inner=inner)
+        for frame, models in zip(draft.frames, _models(task, draft), strict=True)
+    )
+
+
+def _models(task: BaseTask, draft: Draft) -> Iterator[tuple[BaseTask, ...]]:
+    if draft.frames and draft.frames[0].document is not None:
+        model: Any = draft.frames[0].document.model
+        yield tuple(model.tasks if model is not None else ())
+        return
+    for inside in bodies.modelled(task):
+        repeated = inside.role in {"each", "child"}
+        yield tuple(each.model_copy(update=_REPEATED) for each in inside.tasks) if repeated else inside.tasks
+
+
+def _body(frame: Frame, models: tuple[BaseTask, ...], sketch: Sketch, *, asked: Asked, inner: Inner) -> Body:
+    inside = sketch.inside(frame)
+    if frame.closed:
+        data = frame.located.data
+        output = data.get("output", data.get("outputs"))
+        tasks = inner(models, inside, Asked(), frame)
+        return Body(tasks=tasks, has_output=output is not None, output=output)
+    role = frame.inside.role
+    aliases = [alias for task in frame.tasks for alias in (task.name, *task.aliases())]
+    # Of what is there once, all is shown in the result; of what is repeated, what somebody asks for.
+    shown = role in {"then", "else"} or (role == "child" and not frame.named)
+    wanted = [alias for alias in aliases if role != "each" and (asked.wants(alias) or (shown and "{{" not in alias))]
+    tasks = inner(models, inside, asked, frame)
+    if role in {"each", "child"}:
+        return Body(tasks=tasks, reads=frame.reads(), name=wanted[0] if wanted else "")
+    return Body(tasks=tasks, reads=frame.reads(), shows=tuple(wanted))
+
+
+def variant(task: BaseTask, draft: Draft) -> Variant:
+    """How a container is done: what its kind reads."""
+    errors = task.error_handling if task.for_each is None else None
+    own = kind_of(task) == "parallel_group"
+    given = {name: value for name in ("retry_delay", "retry_backoff") if (value := getattr(errors, name, None))}
+    return Variant(
+        name=task.name,
+        kind=kind_of(task),
+        options=_options(task, draft),
+        timeout=CONTAINER_SECONDS if own or task.timeout is None else task.timeout,
+        retries=getattr(errors, "retry_count", None) or 0,
+        **given,
+    )
+
+
+def _options(task: BaseTask, draft: Draft) -> dict[str, Any]:
+    if task.for_each is not None:
+        return {"each": [task.for_each], "limit": task.max_concurrency}
+    match task:
+        case ParallelGroup():
+            each = [child.for_each for child in task.tasks]
+            return {"each": each, "limit": task.max_concurrency, "child_timeout": task.timeout}
+        case ConditionTask():
+            roles = [frame.inside.role for frame in draft.frames]
+            branches = {role: roles.index(role) if role in roles else None for role in ("then", "else")}
+            return {"condition": task.condition, **branches}
+        case ForLoop():
+            names = {"item_variable": task.item_variable, "index_variable": task.index_variable}
+            most = {"max_iterations": task.max_iterations, "limit": task.max_concurrency}
+            return {"iterate_over": task.iterate_over, **names, **most}
+        case WhileLoop():
+            most = {
+                "max_iterations": task.max_iterations or MOST_ITERATIONS,
+                "bounded": task.max_iterations is not None,
+            }
+            return {"condition": task.condition, "loop_state": task.loop_state or {}, **most}
+        case ComponentTask():
+            declared = draft.frames[0].located.data.get("parameters") if draft.frames else None
+            return {"declared": declared or {}, "parameters": task.parameters or {}, "inputs": task.inputs or {}}
+    raise AssertionError(f"{task.type} is no container")

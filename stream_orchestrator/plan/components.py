@@ -1,0 +1,97 @@
+"""Components: found beside the document that uses them, or in the pipelines folder, and read once per document.
+
+A component that uses itself, by whatever way round, is refused with the way.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path as FilePath
+from typing import Any
+
+from stream_orchestrator.errors import OrchestratorError
+from stream_orchestrator.spec.documents import Document, read_file
+from stream_orchestrator.spec.kinds import COMPONENT
+from stream_orchestrator.spec.located import Located, Path
+from stream_orchestrator.spec.problems import Problems
+
+FOLDER = "pipelines"
+SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """The components that documents name. `way` leads from the document to here."""
+
+    way: tuple[FilePath, ...] = ()
+    _read: dict[FilePath, list[Document]] = field(default_factory=dict)
+
+    def inside(self, document: Document) -> Components:
+        """The same, inside a component."""
+        return replace(self, way=(*self.way, FilePath(document.located.file).resolve()))
+
+    def find(self, located: Located, path: Path, name: Any, problems: Problems) -> Document | None:
+        """The component of that name; what is wrong with the name or the file goes to `problems`."""
+        if not isinstance(name, str):
+            return None
+        file = _file(located, name)
+        if file is None:
+            near = _nearest(located, name)
+            hint = (
+                f"did you mean `{near}`?" if near else "the path is relative to this file, or to the pipelines folder"
+            )
+            problems.add(located.problem("unknown-component", f"there is no component `{name}`", path=path, hint=hint))
+            return None
+        if file in self.way:
+            way = " → ".join(each.name for each in (*self.way[self.way.index(file) :], file))
+            message = f"the component uses itself: {way}"
+            problems.add(located.problem("component-cycle", message, path=path, hint="take one of the uses out"))
+            return None
+        return self._document(located, path, name, file, problems)
+
+    def _document(self, located: Located, path: Path, name: str, file: FilePath, problems: Problems) -> Document | None:
+        known = file in self._read
+        try:
+            found = self._read.setdefault(file, [each for each in read_file(file) if each.kind == COMPONENT])
+        except OrchestratorError as error:
+            message = f"the component `{name}` cannot be read: {error}"
+            problems.add(located.problem("bad-component", message, path=path, hint=error.hint))
+            return None
+        if len(found) != 1:
+            count = "no component" if not found else f"{len(found)} components"
+            hint = "a component has `type: component` at its top"
+            problems.add(located.problem("bad-component", f"`{name}` holds {count}", path=path, hint=hint))
+            return None
+        if not known:
+            problems.extend(found[0].problems)
+        return found[0] if isinstance(found[0].located.data, dict) else None
+
+
+def _file(located: Located, name: str) -> FilePath | None:
+    for base in _bases(located):
+        for suffix in ("", *SUFFIXES):
+            file = base / f"{name}{suffix}"
+            if file.is_file():
+                return file.resolve()
+    return None
+
+
+def _bases(located: Located) -> Iterator[FilePath]:
+    """The folder of the document, the pipelines folder that it is in, and the one beside it."""
+    here = FilePath(located.file).resolve().parent if located.file else FilePath.cwd()
+    yield here
+    for folder in (here, *here.parents):
+        if folder.name == FOLDER:
+            yield folder
+        elif (folder / FOLDER).is_dir():
+            yield folder / FOLDER
+    yield FilePath.cwd() / FOLDER
+
+
+def _nearest(located: Located, name: str) -> str:
+    base = next((base for base in _bases(located) if (base / "components").is_dir()), None)
+    known = [file.relative_to(base).as_posix() for file in base.glob("components/**/*.y*ml")] if base else []
+    found = difflib.get_close_matches(name, known, 1, 0.4)
+    return found[0] if found else ""
