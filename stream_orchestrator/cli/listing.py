@@ -10,6 +10,7 @@ PROGRAM = "stream-orchestrator"
 COMMANDS = {
     "validate": "Check files and folders, every document in them",
     "lint": "Check files and folders, and give advice",
+    "fmt": "Format documents in place",
     "plan": "Show what a pipeline compiles to",
     "graph": "Draw the graph of a pipeline",
     "run": "Send events through a pipeline and collect every result",
