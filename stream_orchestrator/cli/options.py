@@ -16,7 +16,7 @@ def seconds(text: str | float) -> float:
     if not isinstance(text, str):
         return text
     try:
-        found = parse_duration(float(text) if text.replace(".", "", 1).isdecimal() else text)
+        found = parse_duration(text)
     except BadQuantity as wrong:
         raise typer.BadParameter(f"{wrong}; {wrong.hint}") from wrong
     return float(found.seconds)

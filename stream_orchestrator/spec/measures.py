@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -185,27 +185,58 @@ class Comparison:
     metric: str
     threshold: Threshold
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The one metric that it reads."""
+        return (self.metric,)
+
+    def holds(self, measured: Callable[[str], float]) -> bool:
+        """True when what `measured` says of the metric keeps the bound."""
+        return self.threshold.accepts(measured(self.metric))
+
     def __str__(self) -> str:
         return f"{self.metric} {self.threshold}"
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Comparisons joined by `and` and `or`; `and` binds tighter: any group of which all hold."""
+    """Comparisons joined by `and` and `or`; `and` binds tighter: any group of which all hold.
 
-    any_of: tuple[tuple[Comparison, ...], ...]
+    What stands in parentheses is a condition inside a group. `Condition.of` leaves out those that change nothing, so
+    that what means the same by its parentheses alone is equal.
+    """
+
+    any_of: tuple[tuple[Comparison | Condition, ...], ...]
+
+    @classmethod
+    def of(cls, any_of: Iterable[tuple[Comparison | Condition, ...]]) -> Condition:
+        """The condition without needless parentheses."""
+        groups: list[tuple[Comparison | Condition, ...]] = []
+        for group in any_of:
+            flat = tuple(part for each in group for part in _alternatives(each))
+            only = flat[0] if len(flat) == 1 else None
+            groups += only.any_of if isinstance(only, Condition) else (flat,)
+        return cls(tuple(groups))
 
     def holds(self, measured: Callable[[str], float]) -> bool:
         """True when it holds for what `measured` says of each metric."""
-        return any(all(each.threshold.accepts(measured(each.metric)) for each in group) for group in self.any_of)
+        return any(all(each.holds(measured) for each in group) for group in self.any_of)
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics it reads, each once, in order."""
-        return tuple(dict.fromkeys(each.metric for group in self.any_of for each in group))
+        return tuple(dict.fromkeys(name for group in self.any_of for each in group for name in each.metrics))
 
     def __str__(self) -> str:
-        return " or ".join(" and ".join(str(each) for each in group) for group in self.any_of)
+        return " or ".join(
+            " and ".join(f"({each})" if isinstance(each, Condition) else str(each) for each in group)
+            for group in self.any_of
+        )
+
+
+def _alternatives(part: Comparison | Condition) -> tuple[Comparison | Condition, ...]:
+    """A condition without `or` is its comparisons."""
+    return part.any_of[0] if isinstance(part, Condition) and len(part.any_of) == 1 else (part,)
 
 
 @dataclass(frozen=True, slots=True)

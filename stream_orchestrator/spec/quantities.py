@@ -65,6 +65,12 @@ T = TypeVar("T")
 _NUMBER = r"(?:\d{1,3}(?:,\d{3})+|\d{1,30})(?:\.\d{1,30})?|\.\d{1,30}"
 _MAX_TEXT = 500  # a condition of twenty clauses; longer text is not a quantity
 
+_MAX_PARENTHESES = 20
+_CONDITION_WORDS = re.compile(r"([()]|\b(?<![.-])(?:and|or)\b(?![.-]))", re.IGNORECASE)
+_CONDITION_HINT = (
+    'write "metric > quantity", joined by `and`, `or` and parentheses: "error_rate > 5% and latency > 2 seconds"'
+)
+
 _TIME_UNITS = {
     **{name: name for name in SECONDS},
     **{f"{name}s": name for name in SECONDS},
@@ -216,12 +222,13 @@ def threshold(value: str) -> Threshold:
 
 
 def condition(value: str) -> Condition:
-    """`"error_rate > 5% and latency > 2 seconds or hourly_cost > $100"`."""
-    hint = 'write "metric > quantity", joined by `and` and `or`: "error_rate > 5% and latency > 2 seconds"'
-    text = _text(value, "a condition", hint)
-    groups = re.split(r"\s+or\s+", text, flags=re.IGNORECASE)
-    clauses = [re.split(r"\s+and\s+", group, flags=re.IGNORECASE) for group in groups]
-    return Condition(tuple(tuple(_comparison(clause, value, hint) for clause in group) for group in clauses))
+    """`"error_rate > 5% and (latency > 2 seconds or hourly_cost > $100)"`; `and` binds tighter than `or`."""
+    text = _text(value, "a condition", _CONDITION_HINT)
+    words = [word for word in _CONDITION_WORDS.split(text) if word.strip()]
+    found, rest = _any_of(words, value, depth=0)
+    if rest:
+        raise _no_condition(value, f"`{rest[0].strip()}` has nothing to join")
+    return found
 
 
 def traffic_step(value: str) -> TrafficStep:
@@ -234,11 +241,42 @@ def traffic_step(value: str) -> TrafficStep:
     return TrafficStep(share(found[1]), None if found[2] else duration(found[3].replace("_", " ")))
 
 
-def _comparison(clause: str, whole: str, hint: str) -> Comparison:
-    found = re.fullmatch(r"\s*([A-Za-z_][\w.-]*)\s*([<>=!].*)", clause)
+def _any_of(words: list[str], whole: str, *, depth: int) -> tuple[Condition, list[str]]:
+    """A condition at the beginning of these words, and the words behind it."""
+    groups: list[tuple[Comparison | Condition, ...]] = [()]
+    while True:
+        part, words = _operand(words, whole, depth=depth)
+        groups[-1] += (part,)
+        joint = words[0].strip().lower() if words else ""
+        if joint not in ("and", "or"):
+            return Condition.of(groups), words
+        groups += [()] if joint == "or" else []
+        words = words[1:]
+
+
+def _operand(words: list[str], whole: str, *, depth: int) -> tuple[Comparison | Condition, list[str]]:
+    if not words:
+        raise _no_condition(whole, "something is missing at its end")
+    first, rest = words[0].strip(), words[1:]
+    if first != "(":
+        return _comparison(first, whole), rest
+    if depth >= _MAX_PARENTHESES:
+        raise _no_condition(whole, f"more than {_MAX_PARENTHESES} parentheses inside each other")
+    found, rest = _any_of(rest, whole, depth=depth + 1)
+    if not rest or rest[0].strip() != ")":
+        raise _no_condition(whole, "a `(` is not closed")
+    return found, rest[1:]
+
+
+def _comparison(clause: str, whole: str) -> Comparison:
+    found = re.fullmatch(r"([A-Za-z_][\w.-]*)\s*([<>=!].*)", clause)
     if not found or found[1].lower() in ("and", "or"):
-        raise BadQuantity(f"`{whole}` is not a condition: `{clause.strip()}` compares nothing", hint=hint)
+        raise _no_condition(whole, f"`{clause}` compares nothing")
     return Comparison(found[1], threshold(found[2]))
+
+
+def _no_condition(whole: str, why: str) -> BadQuantity:
+    return BadQuantity(f"`{whole}` is not a condition: {why}", hint=_CONDITION_HINT)
 
 
 def _text(value: str, kind: str, hint: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from decimal import Decimal
 
 import pytest
@@ -198,6 +199,57 @@ def test_and_binds_tighter_than_or():
 
 
 @pytest.mark.parametrize(
+    ("text", "printed"),
+    [
+        ("(a > 1 or b > 2) and c > 3", "(a > 1 or b > 2) and c > 3"),
+        ("a > 1 and (b > 2 OR (c > 3 and d > 4))", "a > 1 and (b > 2 or c > 3 and d > 4)"),
+        ("((a > 1))", "a > 1"),
+        ("(a > 1 and b > 2) and c > 3", "a > 1 and b > 2 and c > 3"),
+        ("(a > 1 or b > 2) or c > 3", "a > 1 or b > 2 or c > 3"),
+        ("(a > 1 and b > 2) or c > 3", "a > 1 and b > 2 or c > 3"),
+        ("or_rate > 1 and x.and > 2", "or_rate > 1 and x.and > 2"),
+    ],
+)
+def test_parentheses_stay_where_they_mean_something(text, printed):
+    found = quantities.condition(text)
+    assert str(found) == printed
+    assert quantities.condition(printed) == found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(a > 1",
+        "a > 1)",
+        "()",
+        "(a > 1) b > 2",
+        "a > 1 and (or b > 2)",
+        "a > 1 and and b > 2",
+        "(" * 30 + "a > 1" + ")" * 30,
+    ],
+)
+def test_a_condition_whose_parentheses_or_joints_are_wrong_is_refused(text):
+    with pytest.raises(BadQuantity, match="is not a condition"):
+        quantities.condition(text)
+
+
+TRUTHS = st.fixed_dictionaries({name: st.booleans() for name in "abcd"})
+EXPRESSIONS = st.recursive(
+    st.sampled_from("abcd"),
+    lambda inner: st.tuples(inner, st.sampled_from(["and", "or"]), inner).map(lambda part: "({} {} {})".format(*part)),
+    max_leaves=8,
+)
+
+
+@given(EXPRESSIONS, TRUTHS)
+def test_a_condition_holds_when_logic_says_so(expression, truths):
+    text = re.sub(r"\b([abcd])\b", r"\1 > 0", expression)
+    found = quantities.condition(text)
+    assert found.holds(lambda name: float(truths[name])) is eval(expression, {}, truths)
+    assert quantities.condition(str(found)) == found
+
+
+@pytest.mark.parametrize(
     ("text", "measured", "kept"),
     [
         ("< 30 seconds", 29.9, True),
@@ -222,7 +274,16 @@ ANY = st.one_of(AMOUNTS.map(Number), DURATIONS, SHARES, SIZES, RATES, MONEY, CPU
 THRESHOLDS = st.builds(Threshold, st.sampled_from(["<", "<=", ">", ">=", "==", "!="]), ANY)
 NAMES = st.from_regex(r"[a-z_][a-z0-9_.]{0,12}", fullmatch=True).filter(lambda name: name not in ("and", "or"))
 GROUPS = st.lists(st.builds(Comparison, NAMES, THRESHOLDS), min_size=1, max_size=3).map(tuple)
-CONDITIONS = st.lists(GROUPS, min_size=1, max_size=2).map(tuple).map(Condition)
+FLAT = st.lists(GROUPS, min_size=1, max_size=2).map(tuple).map(Condition)
+CONDITIONS = st.recursive(
+    FLAT,
+    lambda inner: st.lists(
+        st.lists(st.builds(Comparison, NAMES, THRESHOLDS) | inner, min_size=1, max_size=3).map(tuple),
+        min_size=1,
+        max_size=2,
+    ).map(Condition.of),
+    max_leaves=4,
+)
 STEPS = st.builds(TrafficStep, SHARES, st.none() | DURATIONS)
 
 
@@ -247,7 +308,7 @@ def test_printing_and_reading_back_gives_the_same(case):
 
 
 @settings(max_examples=300)
-@given(st.text(alphabet="0123456789.,%$<>= msdhkMGiB/_andorfe", max_size=30))
+@given(st.text(alphabet="0123456789.,%$<>= ()msdhkMGiB/_andorfe", max_size=30))
 def test_any_text_is_a_quantity_or_refused(text):
     for parse in (quantities.quantity, quantities.threshold, quantities.condition, quantities.traffic_step):
         with contextlib.suppress(BadQuantity):
