@@ -29,6 +29,7 @@ from stream_orchestrator.kernel.memory import App, World
 from stream_orchestrator.kernel.memory_state import Desk, State
 from stream_orchestrator.kernel.rows import Codec, RunRow
 from stream_orchestrator.kernel.wires import Wires
+from stream_orchestrator.plan.dependencies import missing_packages
 from stream_orchestrator.plan.loading import load_plan
 from stream_orchestrator.plan.model import START, Plan
 from stream_orchestrator.spec.inputs import InputRules, InvalidInput
@@ -164,6 +165,11 @@ class Pipeline:
         return Result(**orjson.loads(results.rejected(self.plan, run, why, now).result))
 
     def _complete(self, pool: ScriptPool) -> None:
+        if packages := missing_packages(self.plan):
+            raise MissingError(
+                f"{self.plan.title!r} depends on packages that are not installed: {', '.join(packages)}",
+                hint="install them, or take them out of `dependencies:`",
+            )
         missing = sorted(set(self.plan.helpers) - pool.helper_names())
         if missing:
             names = ", ".join(f"`{name}`" for name in missing)

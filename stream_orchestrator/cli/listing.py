@@ -21,6 +21,7 @@ COMMANDS = {
     "topics": "List, compare and make the topics of pipelines",
     "dlq": "Look at dead letters and run them again",
     "runs": "List the runs in flight, and end them",
+    "breakers": "List the circuit breakers of a pipeline, and open or close them",
     "reconcile": "Count what became of every input event",
     "versions": "List the versions of a pipeline, and bring one to its end",
     "audit": "Tell what happened to a run",

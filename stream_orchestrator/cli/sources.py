@@ -10,6 +10,7 @@ from pathlib import Path
 from stream_orchestrator.cli import voice
 from stream_orchestrator.cli.surroundings import configured
 from stream_orchestrator.errors import MissingError, UsageError
+from stream_orchestrator.plan.dependencies import missing_packages
 from stream_orchestrator.plan.functions import exists, functions_of, is_file
 from stream_orchestrator.plan.loading import load_path, load_plan
 from stream_orchestrator.plan.model import Plan
@@ -89,6 +90,9 @@ def refuse_incomplete(
         calls = "; ".join(f"`{title}` calls {_list(names)}" for title, names in lacking.items() if names)
         said.append(f"helper functions are not there: {calls}")
         hints.append("--functions FILE.py defines them")
+    if packages := [package for plan in plans for package in missing_packages(plan)]:
+        said.append(f"packages are not installed: {_list(sorted(set(packages)))}")
+        hints.append("install them beside the worker, or take them out of `dependencies:`")
     if keys:
         said.append(f"{' and '.join(keys)} must be set to ask {_list(sorted(set(models)))}")
         hints.append("set it, or answer every model by the built-in one: --offline")

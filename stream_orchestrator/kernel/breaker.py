@@ -52,7 +52,8 @@ class Signal(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class BreakerRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A breaker. `opened_at` 0: closed. `held`: opened by hand. `granted`: probes and until when."""
+    """A breaker. `opened_at` 0: closed. `held`: opened by hand. `granted`: probes and until when.
+    `last`: the signal that made it so; a crash may bring that one again."""
 
     pipeline: str
     name: str
@@ -61,6 +62,7 @@ class BreakerRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     held: bool = False
     granted: dict[str, float] = {}
     limits: Limits = Limits()
+    last: str = ""
 
     def state(self, now: float) -> State:
         """What it is now."""

@@ -21,6 +21,7 @@ class RunScript(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `journal` holds the answers of `process_with_llm` by call number: a script that asks for a number that is not there
     ends as `ScriptDone(kind="call")` and is run again from its top when the answer is.
     `rank`: when scripts wait, the lowest goes first (when the run was accepted: runs that began earlier end earlier).
+    `cores`: of so many processors; 0 is all.
     `info` is what `context` answers by itself: `run_id, key, pipeline, version, task, attempt, variables, outputs`.
     """
 
@@ -34,6 +35,7 @@ class RunScript(Struct, frozen=True, kw_only=True, omit_defaults=True):
     memory_bytes: int = MEMORY_BYTES
     network: bool = False
     env: tuple[str, ...] = ()
+    cores: int = 0
     rank: float = NOTHING
 
 

@@ -237,6 +237,8 @@ class Session:
         return int(settings.get("max_value", state.MAX_VALUE)), int(settings.get("max_size", state.MAX_NAMESPACE))
 
     def _namespace(self, kind: str, given: Any) -> str:
+        if self._settings.get("off"):
+            raise StateRefused("`state_management` is switched off (`enabled: false`)")
         if kind not in KINDS:
             raise StateRefused(f"there is no {kind!r} state")
         if kind == "shared":

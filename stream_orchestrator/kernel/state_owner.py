@@ -11,6 +11,8 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec.structs import replace
+
 from stream_orchestrator.kernel import breaker, state
 from stream_orchestrator.kernel.breaker import BreakerRow, Signal
 from stream_orchestrator.kernel.events import Undecodable
@@ -153,8 +155,9 @@ class StateOwner:
         row = part.get(key) or BreakerRow(pipeline=signal.pipeline, name=signal.name)
         now = part.now()
         after = breaker.take(row, signal, now=now)
-        if after == row:
+        if after == row or row.last == signal.id:
             return []
+        after = replace(after, last=signal.id)
         if bool(after.opened_at) != bool(row.opened_at):
             log.warning("breaker %s of %s is %s", signal.name, signal.pipeline, after.state(now))
             self.watch.count(

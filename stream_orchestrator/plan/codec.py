@@ -19,7 +19,7 @@ from stream_orchestrator.plan.model import Body, Plan, TaskPlan, Variant
 
 FORMAT = 1
 _OPTIONS = orjson.OPT_SORT_KEYS
-_TOLD = ("title", "hash", "helpers")  # for people, or derived
+_TOLD = ("title", "hash", "helpers", "dependencies")  # for people, or derived
 _TOLD_OF_INPUTS = frozenset({"description", "example"})
 
 
@@ -37,7 +37,7 @@ def from_json(data: bytes) -> Plan:
                 f"a plan of format {fields['format']} cannot be read", hint="use the release that wrote it"
             )
         fields["tasks"] = tuple(map(_task, fields["tasks"]))
-        return Plan(**_tuples(fields, "functions", "helpers", "models", "services", "env"))
+        return Plan(**_tuples(fields, "functions", "helpers", "models", "services", "env", "dependencies"))
     except (ValueError, KeyError, TypeError) as error:
         raise HouseError(f"these bytes are no plan: {error}") from error
 
@@ -71,4 +71,4 @@ def _body(fields: dict[str, Any]) -> Body:
 
 
 def _tuples(fields: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {**fields, **{name: tuple(fields[name]) for name in names}}
+    return {**fields, **{name: tuple(fields[name]) for name in names if name in fields}}

@@ -27,6 +27,7 @@ from stream_orchestrator.plan.checks import (
 from stream_orchestrator.plan.codec import content_hash, to_json
 from stream_orchestrator.plan.drafts import Draft, Frame, Sketch, components_of, sketch
 from stream_orchestrator.plan.edges import edges_of, problems_of_edges
+from stream_orchestrator.plan.failure import errors_of
 from stream_orchestrator.plan.functions import exists, is_file, resolve
 from stream_orchestrator.plan.graph import downstream, order
 from stream_orchestrator.plan.model import RESULT, START, Plan, TaskPlan, Variant, every
@@ -136,6 +137,7 @@ class _Compiler:
                 service for service in SERVICES if None in models or service in {service_of(m) for m in models if m}
             ),
             env=tuple(self.pipeline.env or ()),
+            dependencies=self.pipeline.dependencies or (),
         )
         return self._hashed(plan)
 
@@ -175,7 +177,7 @@ class _Compiler:
         downstream: tuple[str, ...],
     ) -> TaskPlan:
         draft, repeated = drawn.names[task.name], task.for_each is not None
-        errors = (task.error_handling if not repeated else None) or ErrorHandling()
+        errors = ErrorHandling() if repeated else errors_of(task, self.pipeline.error_handling)
         self._check_fallback_value(task, errors, drawn)
         is_branch = task.type in {"condition", "conditional_task", "while_loop"} or repeated
         inside = is_container(task)

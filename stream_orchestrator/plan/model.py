@@ -102,6 +102,7 @@ class Plan:
     models: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
+    dependencies: tuple[str, ...] = ()
     hash: str = ""
     format: int = 1
 

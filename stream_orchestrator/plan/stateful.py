@@ -24,5 +24,9 @@ def uses_state(plan: Plan) -> bool:
 def _uses(variant: Variant) -> bool:
     if "breaker" in variant.options:
         return True
-    script: str = variant.options.get("script") or ""
+    return touches_state(variant.options.get("script") or "")
+
+
+def touches_state(script: str) -> bool:
+    """Whether a script may read or write state."""
     return bool(Script.parse(script).context_methods & (METHODS | {WHOLE}))

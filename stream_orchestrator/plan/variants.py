@@ -8,15 +8,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stream_orchestrator.plan.drafts import Draft
+from stream_orchestrator.plan.failure import breaker_options, errors_of
+from stream_orchestrator.plan.limits import limits_of, state_options
 from stream_orchestrator.plan.model import Variant
 from stream_orchestrator.plan.models import current, default_model
 from stream_orchestrator.plan.readings import ANYTHING
 from stream_orchestrator.plan.scripts import Script
+from stream_orchestrator.plan.stateful import touches_state
+from stream_orchestrator.plan.tiers import tier_model
 from stream_orchestrator.spec.documents import Document
 from stream_orchestrator.spec.located import Located, Path
 from stream_orchestrator.spec.pipeline import Pipeline
 from stream_orchestrator.spec.problems import Problems
-from stream_orchestrator.spec.tasks import BaseTask, ErrorHandling, LlmTask, PythonTask
+from stream_orchestrator.spec.tasks import BaseTask, LlmTask, PythonTask
 
 SCRIPT_SECONDS, MODEL_SECONDS = 300.0, 120.0
 MODEL_RETRIES = 2
@@ -79,12 +83,13 @@ class Variants:
                 others.append(self._current(strategy.fallback_model, (key, "fallback_model")))
         for model in dict.fromkeys(others):
             if model != first.options["model"]:
-                options = {**first.options, "model": model}
+                options = {**first.options, "model": model, **self._breaker(task, model)}
                 yield Variant(**{**_fields(first), "name": model, "options": options})
 
     def _variant(self, task: BaseTask, path: Path, upstream: tuple[str, ...]) -> Variant:
-        errors = task.error_handling or ErrorHandling()
+        errors = errors_of(task, self.pipeline.error_handling)
         options = self._options(task, path, upstream)
+        options |= breaker_options(task, errors, options)
         asks = isinstance(task, LlmTask)
         fallback = {"retry_delay": 1.0, "retry_backoff": 2.0, "on_ambiguous": "retry"}
         chosen = {name: _or(getattr(errors, name), value) for name, value in fallback.items()}
@@ -102,16 +107,18 @@ class Variants:
         options: dict[str, Any] = {}
         script = task.script if isinstance(task, PythonTask | LlmTask) else None
         if script is not None:
-            options |= {"script": script, **self._reach(task, script, path)}
+            options |= {"script": script, **self._reach(task, script, path), **limits_of(task, self.pipeline)}
+            if (state := state_options(self.pipeline.state_management)) and touches_state(script):
+                options["state"] = state
         if isinstance(task, LlmTask):
             options |= {name: value for name in _PLAIN if (value := getattr(task, name)) is not None}
-            options["model"] = self._model(task.model, path)
+            options["model"] = self._model(task, task.model, path)
             if (system := task.system or task.system_message) is not None:
                 options["system"] = system
             if script is None:
                 options["prompt"] = task.prompt if task.prompt is not None else self._prompt(task, path, upstream)
         elif script is not None and Script.parse(script).models:
-            options["model"] = self._model(None, path)
+            options["model"] = self._model(task, None, path)
         return options
 
     def _reach(self, task: BaseTask, script: str, path: Path) -> dict[str, Any]:
@@ -128,9 +135,17 @@ class Variants:
         allowed = sorted(name for name in env if not name.startswith(_OURS))
         return {"network": read.uses_network if network is None else bool(network), "env": allowed}
 
-    def _model(self, named: str | None, path: Path) -> str:
+    def _breaker(self, task: BaseTask, model: str) -> dict[str, Any]:
+        """Another model has a breaker of its own, unless the breaker has a name."""
+        errors = errors_of(task, self.pipeline.error_handling)
+        return breaker_options(task, errors, {"model": model})
+
+    def _model(self, task: BaseTask, named: str | None, path: Path) -> str:
         if named is not None:
             return self._current(named, (*path, "model"))
+        tiers = self.pipeline.model_tier_strategy or {}
+        if (tiered := tier_model(task, tiers, path, located=self.located, problems=self.problems)) is not None:
+            return self._current(*tiered)
         for key, strategy in (
             ("model_strategy", self.pipeline.model_strategy),
             ("model_settings", self.pipeline.model_settings),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
+from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import PlainValidator, WithJsonSchema
 
 from stream_orchestrator.spec.fields import (
@@ -21,7 +22,7 @@ from stream_orchestrator.spec.fields import (
     kind_name,
     needed,
 )
-from stream_orchestrator.spec.tasks import CacheConfig, ResourceLimits, Sandbox, Task
+from stream_orchestrator.spec.tasks import CacheConfig, ErrorHandling, ResourceLimits, Sandbox, Task
 
 _SEMVER = re.compile(
     r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})"
@@ -175,6 +176,55 @@ class ResourceManagement(Spec):
     resource_limits: ResourceLimits | None = about("limits of every script")
 
 
+class StateManagement(Spec):
+    """What scripts keep beyond a run."""
+
+    noun: ClassVar[str] = "`state_management`"
+
+    enabled: bool | None = about("`false`: scripts that use state fail")
+    ttl: PositiveSeconds | None = about("how long global and shared state is kept, unless a script says")
+    default_ttl: PositiveSeconds | None = about("the same as `ttl`")
+    cache_ttl: PositiveSeconds | None = about("how long `context.set_cache` keeps; default 1 hour")
+    namespace: Text | None = about("of shared state, where a script names none; default `default`")
+    max_value_size: Bytes | None = about("of one value; default 256 KiB")
+    max_size: Bytes | None = about("of all values of a namespace; default 16 MiB")
+    initial_state: dict[str, Any] | None = about("global state that nobody has set yet")
+    initial: dict[str, Any] | None = about("the same as `initial_state`")
+    persistence: Any = about("state is always kept in topic tables")
+    persistent: Any = about("state is always kept in topic tables")
+    storage: Any = about("state is always kept in topic tables")
+    backend: Any = about("state is always kept in topic tables")
+    type: Any = about("state is always kept in topic tables")
+    scope: Any = about("the method that a script calls decides")
+    checkpointing: Any = about("every step is one")
+    checkpoint_interval: Any = about("every step is one")
+
+
+def _dependencies(value: Any) -> tuple[str, ...]:
+    """Requirements as `pip` writes them, from a list or a map of packages."""
+    if isinstance(value, dict) and set(value) <= {"python", "packages", "pip"}:
+        value = [item for part in value.values() for item in (part if isinstance(part, list) else [part])]
+    if isinstance(value, dict):
+        value = [{"name": name, "version": version} for name, version in value.items()]
+    if not isinstance(value, list):
+        raise bad_value(f"must be a list of packages, not {kind_name(value)}", 'write ["requests>=2.31", "lxml"]')
+    return tuple(_dependency(item) for item in value)
+
+
+def _dependency(item: Any) -> str:
+    if isinstance(item, dict) and set(item) <= {"name", "package", "version"}:
+        version = item.get("version")
+        version = "" if version in (None, "*", "latest") else str(version)
+        item = f"{item.get('name', item.get('package', ''))}{'==' if version[:1].isdigit() else ''}{version}"
+    try:
+        return str(Requirement(item))
+    except (InvalidRequirement, TypeError) as error:
+        raise bad_value(f"`{item}` is no package", 'write a name, or "requests>=2.31"') from error
+
+
+Dependencies = Annotated[tuple[str, ...], PlainValidator(_dependencies), WithJsonSchema({"type": ["array", "object"]})]
+
+
 class Security(Spec):
     """How data is kept."""
 
@@ -267,11 +317,11 @@ class Pipeline(Header):
     cost_management: CostManagement | None = about("money")
     security: Security | None = about("how data is kept")
     privacy_settings: dict[str, Any] | None = about("what is done with personal data")
-    error_handling: Any = about("defaults of `error_handling` of tasks")
+    error_handling: ErrorHandling | None = about("defaults of `error_handling` of tasks; no `fallback`")
     ordering: Literal["key", "none"] | None = about("`key`: runs of a key one after the other; default `none`")
-    state_management: Any = about("state that outlives a run")
+    state_management: StateManagement | None = about("state that outlives a run")
     sensitive_variables: Any = about("variables that are masked everywhere")
-    dependencies: Any = about("what the pipeline needs around it")
+    dependencies: Dependencies | None = about("packages that must be installed beside a worker, or it does not start")
 
 
 class Component(Header):

@@ -28,6 +28,9 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`input_variables.<name>.validation`", pipeline.Validation),
     ("`input_validation`", pipeline.InputValidation),
     ("`model_strategy`, `model_settings`", pipeline.ModelStrategy),
+    ("`model_tier_strategy.<tier>`", pipeline.ModelTier),
+    ("`resource_management`", pipeline.ResourceManagement),
+    ("`state_management`", pipeline.StateManagement),
     ("`tasks[]` of type `python_task`", tasks.PythonTask),
     ("`tasks[]` of type `llm_task`", tasks.LlmTask),
     ("`tasks[]` of type `parallel_group`", tasks.ParallelGroup),
@@ -36,6 +39,9 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`tasks[]` of type `while_loop`", tasks.WhileLoop),
     ("`tasks[]` of type `component`", tasks.ComponentTask),
     ("`tasks[].error_handling`", tasks.ErrorHandling),
+    ("`tasks[].error_handling.circuit_breaker`", tasks.CircuitBreaker),
+    ("`tasks[].error_handling.retry_policy`", tasks.RetryPolicy),
+    ("`tasks[].resource_limits`", tasks.ResourceLimits),
     ("`tasks[].sandbox`", tasks.Sandbox),
 )
 

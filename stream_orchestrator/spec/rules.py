@@ -14,6 +14,10 @@ from stream_orchestrator.spec.unbuilt import tasks_in
 from stream_orchestrator.spec.variables import compile_variable
 
 _SAME = (("system", "system_message"),)
+_EITHER = (
+    *("retry_count", "retry_delay", "retry_backoff", "retry_policy", "on_failure"),
+    *("fallback_value", "fallback_response", "circuit_breaker"),
+)
 _NOT_IN_FALLBACK = {
     "depends_on": "a fallback runs after the task it belongs to, with the same upstream tasks",
     "condition": "a fallback is tried when the one before it failed",
@@ -25,12 +29,17 @@ def problems_of_tasks(located: Located) -> Iterator[Problem]:
     """Conflicts inside tasks."""
     if "output" in located.data and "outputs" in located.data:
         yield _conflict(located, (), "output", "outputs")
+    defaults = located.data.get("error_handling")
+    if isinstance(defaults, dict) and "fallback" in defaults:
+        message, hint = "a fallback belongs to a task", "write it in the tasks that it can stand in for"
+        yield located.problem("fallback-key", message, path=("error_handling", "fallback"), hint=hint)
     for path, task in tasks_in(located.data):
         for one, other in _SAME:
             if task.get(one) is not None and task.get(other) is not None:
                 yield _conflict(located, path, one, other)
         for one, other in bodies.conflicts(task):
             yield _conflict(located, path, one, other)
+        yield from _said_twice(located, path, task)
         if "fallback" in path:
             yield from _fallback(located, path)
 
@@ -52,6 +61,18 @@ def _conflict(located: Located, path: Path, one: str, other: str) -> Problem:
     return located.problem(
         "conflicting-keys", f"`{one}` and `{other}` say the same", path=(*path, other), hint="keep one of them"
     )
+
+
+def _said_twice(located: Located, path: Path, task: dict[str, object]) -> Iterator[Problem]:
+    """The same of failures at the task and under its `error_handling`, or by two words."""
+    errors = task.get("error_handling")
+    errors = errors if isinstance(errors, dict) else {}
+    for key in _EITHER:
+        if key in task and key in errors:
+            yield _conflict(located, path, f"error_handling.{key}", key)
+    for where, said in ((path, task), ((*path, "error_handling"), errors)):
+        if "fallback_value" in said and "fallback_response" in said:
+            yield _conflict(located, where, "fallback_value", "fallback_response")
 
 
 def _fallback(located: Located, path: Path) -> Iterator[Problem]:

@@ -8,6 +8,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Discriminator,
+    Field,
     GetJsonSchemaHandler,
     PlainValidator,
     Tag,
@@ -77,6 +78,10 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, dict) else value
 
 
+def _on_failure(value: Any) -> Any:
+    return {"abort": "abort_pipeline", "fail": "abort_pipeline"}.get(value, value) if isinstance(value, str) else value
+
+
 class _OrOne:
     """In the schema: a list, or one item."""
 
@@ -94,6 +99,9 @@ def _identifier(value: Any) -> str:
 Identifier = Annotated[str, PlainValidator(_identifier), WithJsonSchema({"type": "string"})]
 Backoff = Annotated[float, PlainValidator(_backoff), WithJsonSchema({"type": ["number", "string"], "minimum": 1})]
 Retries = Annotated[int, PlainValidator(_retries), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 100})]
+
+
+OnFailure = Annotated[Literal["abort_pipeline", "skip", "continue"], BeforeValidator(_on_failure)]
 
 
 class Sandbox(Spec):
@@ -124,9 +132,11 @@ class CircuitBreaker(Spec):
     noun: ClassVar[str] = "`circuit_breaker`"
 
     name: Text | None = about("which breaker; default: the model, or the task")
-    failure_threshold: int | None = about("so many failures in a row open it")
-    recovery_timeout: PositiveSeconds | None = about("how long it stays open")
-    half_open_max_calls: int | None = about("how many probes it lets through then")
+    failure_threshold: Annotated[int, Field(ge=1)] | None = about("so many failures in a row open it; default 5")
+    recovery_timeout: PositiveSeconds | None = about("how long it stays open; default 1 minute")
+    half_open_max_calls: Annotated[int, Field(ge=1)] | None = about(
+        "how many attempts it lets through then at once, over all workers; default 1"
+    )
 
 
 class ResourceLimits(Spec):
@@ -135,8 +145,25 @@ class ResourceLimits(Spec):
     noun: ClassVar[str] = "`resource_limits`"
 
     memory: Bytes | None = about("memory of one script")
-    cpu: Cores | None = about("cores of one script")
+    cpu: Cores | None = about("cores of one script, rounded up to whole ones")
     timeout: PositiveSeconds | None = about("time of one script")
+
+
+class RetryPolicy(Spec):
+    """Retries, as other systems write them."""
+
+    noun: ClassVar[str] = "`retry_policy`"
+
+    retry_count: Retries | None = about("retries after the first attempt")
+    max_retries: Retries | None = about("the same as `retry_count`")
+    max_attempts: Annotated[int, Field(ge=1, le=101)] | None = about("all attempts, the first one counted")
+    retry_delay: Seconds | None = about("wait before the first retry")
+    delay: Seconds | None = about("the same as `retry_delay`")
+    initial_delay: Seconds | None = about("the same as `retry_delay`")
+    retry_backoff: Backoff | None = about("each wait is this factor longer; `exponential` is 2, `fixed` is 1")
+    backoff: Backoff | None = about("the same as `retry_backoff`")
+    backoff_factor: Backoff | None = about("the same as `retry_backoff`")
+    backoff_strategy: Backoff | None = about("the same as `retry_backoff`")
 
 
 class ErrorHandling(Spec):
@@ -151,14 +178,14 @@ class ErrorHandling(Spec):
         "one task or a list, tried in order; the output keeps the primary's name and the result says who answered"
     )
     fallback_value: Any = about("the output when all else failed; the result is degraded")
-    on_failure: Literal["abort_pipeline", "skip", "continue"] | None = about(
+    on_failure: OnFailure | None = about(
         "`abort_pipeline` (default): the run fails; `skip`: what needs it is skipped; `continue`: its output is null"
     )
     on_ambiguous: Literal["retry", "fail"] | None = about(
         "after a time-out that may have been billed: `retry` (default)"
     )
     circuit_breaker: CircuitBreaker | None = about("when a failing service is left alone")
-    retry_policy: Any = about("another way to write retries")
+    retry_policy: RetryPolicy | None = about("another way to write retries")
     fallback_response: Any = about("another way to write `fallback_value`")
 
 
@@ -187,11 +214,12 @@ class BaseTask(Spec):
     use_case: Text | None = about("the use case to pick a tier by")
     cache_key: Any = about("another way to write `cache_config.key_template`")
     cache_ttl: Any = about("another way to write `cache_config.ttl`")
-    retry_count: Any = about("another way to write `error_handling.retry_count`")
-    retry_delay: Any = about("another way to write `error_handling.retry_delay`")
-    retry_backoff: Any = about("another way to write `error_handling.retry_backoff`")
-    retry_policy: Any = about("another way to write retries")
-    on_failure: Any = about("another way to write `error_handling.on_failure`")
+    retry_count: Retries | None = about("another way to write `error_handling.retry_count`")
+    retry_delay: Seconds | None = about("another way to write `error_handling.retry_delay`")
+    retry_backoff: Backoff | None = about("another way to write `error_handling.retry_backoff`")
+    retry_policy: RetryPolicy | None = about("another way to write retries")
+    on_failure: OnFailure | None = about("another way to write `error_handling.on_failure`")
+    circuit_breaker: CircuitBreaker | None = about("another way to write `error_handling.circuit_breaker`")
     fallback_value: Any = about("another way to write `error_handling.fallback_value`")
     fallback_response: Any = about("another way to write `error_handling.fallback_value`")
     output: Any = about("another name or shape of the output")

@@ -107,15 +107,21 @@ def _unknown_key(path: Path, model: type[BaseModel] | None, located: Located) ->
 def _nearest(key: str, model: type[BaseModel] | None) -> str:
     """What was meant: a key of this map, a word of another dialect, or a key of a map inside."""
     fields = built_keys(model)
+    inside = _inside(key, model, 0.85) if not get_close_matches(key, fields, 1, 0.8) else ""
     near = get_close_matches(key, fields, 1, 0.6)
-    if near:
-        return f"did you mean `{near[0]}`?"
+    if inside or near:
+        return inside or f"did you mean `{near[0]}`?"
     for word in get_close_matches(key, list(OTHER_WORDS), 3, 0.7):
         place, _, name = OTHER_WORDS[word].rpartition(".")
         if (place or name) in fields:
             return f"did you mean `{name}`" + (f" under `{place}`?" if place else "?")
-    for name in fields:
-        near = get_close_matches(key, built_keys(_model_at(model, (name,))), 1, 0.75)
+    return _inside(key, model, 0.75)
+
+
+def _inside(key: str, model: type[BaseModel] | None, cutoff: float) -> str:
+    """A key of a map inside this one, that is so much alike."""
+    for name in built_keys(model):
+        near = get_close_matches(key, built_keys(_model_at(model, (name,))), 1, cutoff)
         if near:
             return f"did you mean `{near[0]}` under `{name}`?"
     return ""

@@ -18,7 +18,6 @@ from stream_orchestrator.spec.problems import Problem
 from stream_orchestrator.spec.tasks import LATER_TASK_TYPES
 
 Place = Literal["pipeline", "component", "task", "config"]
-OTHER_WAY = "write it under `error_handling`"
 
 
 def _is_on(value: Any) -> bool:
@@ -56,20 +55,25 @@ def _is_key(value: Any) -> bool:
 
 _HOSTS = "a list of hosts would not be kept: write `true` to open the network, or `false`"
 
+_TABLES = "state is kept in topic tables, always"
+
 TABLE = (
     _matters("pipeline", "security.encryption_at_rest", "payloads would be stored in plain text"),
     _matters("pipeline", "security.encryption_in_transit", "set TLS in the broker's settings instead"),
     _matters("pipeline", "privacy_settings", "personal data would be kept as it is"),
     _matters("pipeline", "sensitive_variables", "the values would not be masked"),
     _matters("pipeline", "cost_management.budget_limit", "nothing would stop the spending"),
-    _matters("pipeline", "model_tier_strategy", "name a `model` in each task, and remove the tiers"),
     _matters("pipeline", "ordering", "runs of one key would not wait for each other", _is_key),
     _matters("pipeline", "sandbox.network", _HOSTS, _is_list),
     _costs("pipeline", "sandbox.packages", "scripts import what is installed beside the worker"),
-    _matters("pipeline", "error_handling", "write it in each task"),
-    _matters("pipeline", "state_management", "nothing outlives a run yet"),
-    _matters("pipeline", "dependencies", "install what it needs beside the worker, and remove the key"),
-    _matters("pipeline", "resource_management.resource_limits", "the limits would not be kept"),
+    _costs("pipeline", "state_management.persistence", _TABLES),
+    _costs("pipeline", "state_management.persistent", _TABLES),
+    _costs("pipeline", "state_management.storage", _TABLES),
+    _costs("pipeline", "state_management.backend", _TABLES),
+    _costs("pipeline", "state_management.type", _TABLES),
+    _costs("pipeline", "state_management.scope", "the method that a script calls decides"),
+    _costs("pipeline", "state_management.checkpointing", "every step is a checkpoint"),
+    _costs("pipeline", "state_management.checkpoint_interval", "every step is a checkpoint"),
     _costs("pipeline", "resource_management.auto_scaling", "start more workers by hand"),
     _costs("pipeline", "cost_management.optimization_mode", "tasks use the models they name"),
     _costs("pipeline", "model_strategy.cost_optimization", "tasks use the models they name"),
@@ -90,20 +94,7 @@ TABLE = (
     _costs("task", "cache_ttl", "nothing is cached yet"),
     _matters("task", "sandbox.network", _HOSTS, _is_list),
     _costs("task", "sandbox.packages", "scripts import what is installed beside the worker"),
-    _matters("task", "error_handling.circuit_breaker", "use `retry_count` and `fallback`"),
-    _matters("task", "error_handling.retry_policy", "use `retry_count`, `retry_delay` and `retry_backoff`"),
-    _matters("task", "error_handling.fallback_response", "use `fallback_value`"),
-    _matters("task", "retry_count", OTHER_WAY),
-    _matters("task", "retry_delay", OTHER_WAY),
-    _matters("task", "retry_backoff", OTHER_WAY),
-    _matters("task", "retry_policy", OTHER_WAY),
-    _matters("task", "on_failure", OTHER_WAY),
-    _matters("task", "fallback_value", OTHER_WAY),
-    _matters("task", "fallback_response", "write `fallback_value` under `error_handling`"),
     _matters("task", "batch", "events are processed one by one; loop in the script"),
-    _matters("task", "resource_limits", "the limits would not be kept"),
-    _matters("task", "tier", "name a `model`"),
-    _matters("task", "use_case", "name a `model`"),
     _matters("task", "output", "the output is named after the task"),
     _matters("task", "outputs", "return a map; others read its parts as `task.part`"),
 )

@@ -101,8 +101,8 @@ class Tails:
         reader = await self._stack.enter_async_context(reading(self._settings, topic))
         bounds = await reader.bounds()
         since = await reader.first_since(int((self._clock() - WINDOW) * 1000))
-        start = {part: min(since.get(part) or end, end - 1) for part, (_, end) in bounds.items()}
-        await reader.go_on_from({part: max(0, offset) for part, offset in start.items()})
+        start = {part: end - 1 if since[part] is None else since[part] for part, (_, end) in bounds.items()}
+        await reader.go_on_from({part: max(0, offset or 0) for part, offset in start.items()})
         tail = Tail()
         async for batch in reader.batches():
             for record in batch:

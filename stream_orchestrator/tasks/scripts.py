@@ -31,12 +31,18 @@ def run_script(attempt: Attempt, *, journal: bool = False) -> RunScript:
         names={name: _plain(bound[name]) for name in prepared.names},
         journal=dict(attempt.row.journal) if journal else {},
         info=_info(attempt, outputs),
-        timeout=max(LEAST_SECONDS, attempt.deadline - attempt.now),
+        timeout=max(LEAST_SECONDS, min(attempt.deadline - attempt.now, _seconds(attempt))),
+        cores=int(options.get("cores") or 0),
         memory_bytes=int(options.get("memory_bytes") or MEMORY_BYTES),
         network=bool(options.get("network")),
         env=tuple(options.get("env") or ()),
         rank=attempt.around.run.accepted_at,
     )
+
+
+def _seconds(attempt: Attempt) -> float:
+    """What one run of the script may take."""
+    return float(attempt.variant.options.get("script_seconds") or attempt.variant.timeout)
 
 
 def _plain(value: Any) -> Any:
@@ -66,7 +72,7 @@ def script_ended(attempt: Attempt, done: ScriptDone) -> Step:
         case "call":
             return Ask(_request(attempt, done.request or {}), done.call_number)
         case "timeout":
-            seconds = attempt.variant.timeout
+            seconds = min(attempt.variant.timeout, _seconds(attempt))
             message = f"the script did not end within {seconds:g} s"
             return Fault(type="Timeout", message=message, passing=True, reason="timeout")
         case "killed":

@@ -177,6 +177,7 @@ class ScriptPool:
             "info": script.info,
             "memory_bytes": script.memory_bytes,
             "network": script.network,
+            "cores": script.cores,
             "env": env,
         }
 

@@ -73,7 +73,8 @@ def test_the_model_of_a_pipeline_holds_what_was_written():
     ("text", "rule", "path", "word", "hint"),
     [
         # keys
-        (f"retires: 3\n{TASK}", "unknown-key", "retires", "retires", "`x-retires`"),
+        (f"retires: 3\n{TASK}", "unknown-key", "retires", "retires", "`retry_count` under `error_handling`"),
+        (f"qqqq: 3\n{TASK}", "unknown-key", "qqqq", "qqqq", "`x-qqqq`"),
         (f"versoin: 1.0.0\n{TASK}", "unknown-key", "versoin", "versoin", "`version`"),
         (f"{TASK}    scrpt: x\n", "unknown-key", "tasks[0].scrpt", "scrpt", "`script`"),
         (

@@ -32,8 +32,9 @@ def list_runs(
     The oldest first, each with the task it is at. running: work of it is under way. calling: it waits for an answer.
     parked: it waits for a time. waiting: it waits for other tasks, or to begin.
     """
-    found = asyncio.run(_flights(_site(pipeline, broker, prefix), stuck=stuck))
-    _show(found, as_json=as_json)
+    site = _site(pipeline, broker, prefix)
+    found, told = asyncio.run(_told(site, stuck=stuck))
+    _show(found, as_json=as_json, told=told)
     return 0
 
 
@@ -76,6 +77,14 @@ async def _flights(site: Any, *, stuck: bool) -> list[Any]:
     return await look(site.settings, site.prefix, await site.deployed())
 
 
+async def _told(site: Any, *, stuck: bool) -> tuple[list[Any], dict[str, Any]]:
+    """The runs, and how far their scripts say they are."""
+    from stream_orchestrator.streaming.breakers import progress
+
+    found = await _flights(site, stuck=stuck)
+    return found, await progress(site.settings, site.prefix, site.pipeline) if found else {}
+
+
 async def _cancel(site: Any, wanted: set[str], *, timeout: float) -> tuple[list[Any], set[str]]:
     """The runs that were asked to end, and the ids of those that have not."""
     from stream_orchestrator.streaming import flights
@@ -96,8 +105,8 @@ def _site(pipeline: str, broker: str | None, prefix: str | None) -> Any:
     return Versions(settings=existing_broker(broker), prefix=prefix_of(prefix, configured()), pipeline=slug)
 
 
-def _show(found: Sequence[Any], *, as_json: bool) -> None:
-    now = time.time()
+def _show(found: Sequence[Any], *, as_json: bool, told: dict[str, Any] | None = None) -> None:
+    now, told = time.time(), told or {}
     shown = [
         {
             "run_id": flight.run_id,
@@ -105,6 +114,7 @@ def _show(found: Sequence[Any], *, as_json: bool) -> None:
             "status": flight.status,
             "task": flight.task,
             "age_seconds": round(flight.age(now), 3),
+            **({"progress": told[place]} if (place := f"{flight.run_id}/{flight.task}") in told else {}),
         }
         for flight in found
     ]
@@ -112,9 +122,14 @@ def _show(found: Sequence[Any], *, as_json: bool) -> None:
         voice.emit({"runs": shown})
         return
     if shown:
-        rows = [(each["run_id"], each["version"], each["status"], each["task"], each["age_seconds"]) for each in shown]
-        voice.table(("RUN", "VERSION", "STATUS", "TASK", "AGE (S)"), rows, right=("AGE (S)",))
+        columns = ("run_id", "version", "status", "task", "age_seconds")
+        rows = [(*(each[name] for name in columns), _progress(each.get("progress"))) for each in shown]
+        voice.table(("RUN", "VERSION", "STATUS", "TASK", "AGE (S)", "PROGRESS"), rows, right=("AGE (S)",))
     voice.say(f"{len(shown) or 'no'} run{'' if len(shown) == 1 else 's'}")
+
+
+def _progress(told: dict[str, Any] | None) -> str:
+    return "" if told is None else f"{told['share']:.0%} {told['message']}".rstrip()
 
 
 _AT = "--broker kafka://localhost:9092"

@@ -40,7 +40,7 @@ class Guard:
     def __init__(self, scratch: str) -> None:
         self.scratch = _realpath(scratch)
         self.running = self.network = False
-        self.memory = _Memory()
+        self.memory, self.cores = _Memory(), _Cores()
 
     def install(self) -> None:
         """For the rest of the process's life: audit hooks cannot be taken out."""
@@ -51,15 +51,17 @@ class Guard:
         sys.addaudithook(self._audit)
 
     @contextmanager
-    def script(self, *, memory_bytes: int, network: bool) -> Iterator[None]:
+    def script(self, *, memory_bytes: int, network: bool, cores: int = 0) -> Iterator[None]:
         self.network = network
         self.memory.limit(memory_bytes)
+        self.cores.limit(cores)
         self.running = True
         try:
             yield
         finally:
             self.running = False
             self.memory.lift()
+            self.cores.lift()
 
     def _audit(self, event: str, args: tuple[Any, ...]) -> None:
         if self.running and (check := _CHECKS.get(event)) is not None:
@@ -97,6 +99,26 @@ class _Memory:
             return 0, 0
         fields = os.pread(self._usage, 256, 0).split()
         return int(fields[0]) * resource.getpagesize(), int(fields[5]) * resource.getpagesize()
+
+
+class _Cores:
+    """Keeps a script, with all its threads, on some of our processors, where the kernel can (Linux)."""
+
+    def __init__(self) -> None:
+        self._ours = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        self._limited = False
+
+    def limit(self, cores: int) -> None:
+        if not 0 < cores < len(self._ours):
+            return
+        first = _pid() % len(self._ours)  # processes begin at different ones
+        os.sched_setaffinity(0, {self._ours[(first + number) % len(self._ours)] for number in range(cores)})
+        self._limited = True
+
+    def lift(self) -> None:
+        if self._limited:
+            os.sched_setaffinity(0, self._ours)
+            self._limited = False
 
 
 def _soft(limit: int, value: int) -> None:

@@ -61,7 +61,7 @@ def take_turn(step: Mapping[str, Any], station: Station) -> dict[str, Any]:
     station.tidy.before(step["env"])
     sys.stdout, sys.stderr = streams
     try:
-        with station.guard.script(memory_bytes=step["memory_bytes"], network=step["network"]):
+        with station.guard.script(memory_bytes=step["memory_bytes"], network=step["network"], cores=step["cores"]):
             outcome = _outcome(step, station, names)
     except MemoryError:
         outcome = {"kind": "killed", "message": f"over its memory limit of {_size(step['memory_bytes'])}"}
