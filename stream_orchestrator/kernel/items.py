@@ -127,15 +127,20 @@ class Items:
         attempts = range(1, row.attempts + 1)
         return [each for attempt in attempts for each in self._forget(part, run, task, attempt, range(row.members))]
 
+    def cut(self, part: Part, run: RunRow) -> list[Future[Any] | None]:
+        """The run ends: all its items that are under way are cancelled."""
+        rows = list(self._rows(part, run))
+        return [each for task, row in rows if row.state == "gathering" for each in self.drop(part, run, task, row)]
+
     def left(self, part: Part, run: RunRow) -> list[Future[Any] | None]:
-        """The run has ended: its items are cancelled, and what they gave goes."""
-        found: list[Future[Any] | None] = []
+        """The run has ended: what its items gave goes."""
+        return [each for task, row in self._rows(part, run) for each in self.over(part, run, task, row)]
+
+    def _rows(self, part: Part, run: RunRow) -> Iterator[tuple[TaskPlan, StepRow]]:
         for task in self.site.plan.tasks:
             row = part.get(ids.step_key(run.run_id, task.slug)) if task.bodies else None
             if isinstance(row, StepRow):
-                found += self.drop(part, run, task, row) if row.state == "gathering" else []
-                found += self.over(part, run, task, row)
-        return found
+                yield task, row
 
     # --- records -------------------------------------------------------------------------------------------------
 

@@ -152,6 +152,7 @@ class Lifecycle:
         self, part: Part, run: RunRow, *, slot: Slot, last: StepRow, error: dict[str, Any] | None = None
     ) -> Work:
         key, around, now = ids.run_key(run.run_id), self.site.around(run), part.now()
+        slot.early += filter(None, self.items.cut(part, run))
         reports = self._reports(part, last)
         build = partial(results.of_item, shows=self.site.shows) if run.nest else results.build
         ended = _ended(run, build(around, reports, now, error=error), slot.at)

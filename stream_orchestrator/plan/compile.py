@@ -182,8 +182,8 @@ class _Compiler:
         is_branch = task.type in {"condition", "conditional_task", "while_loop"} or repeated
         inside = is_container(task)
         return TaskPlan(
-            name=task.name,
-            slug=names.task_slug(task.name),
+            name=names.spoken(task.name),
+            slug=names.task_slug(names.spoken(task.name)),
             kind=kind_of(task),
             upstream=upstream or (START,),
             downstream=downstream or (RESULT,),

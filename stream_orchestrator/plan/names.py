@@ -19,6 +19,7 @@ MAX_TOPIC = 249  # Kafka's own limit
 MAX_SLUG = 100  # leaves room for a prefix, a version and a second slug in one topic
 HOUSE = "orchestrator"  # `orchestrator.*` topics are ours, so no pipeline may have this slug
 INTERNAL = frozenset({START.strip(":"), RESULT.strip(":"), "table"})  # inboxes and tables that are not tasks
+_TEMPLATE = re.compile(r"\{\{.*?\}\}")
 _SPELLED = str.maketrans({"ß": "ss", "æ": "ae", "ø": "o", "œ": "oe", "ł": "l", "đ": "d", "þ": "th", "ð": "d", "ı": "i"})
 
 
@@ -37,6 +38,11 @@ def task_slug(name: str) -> str:
     """A slug for a task; never one of the inboxes or tables that every version has."""
     made = slug(name)
     return f"{made}-task" if made in INTERNAL else made
+
+
+def spoken(name: str) -> str:
+    """A task's name as it is told: of a computed one, `chunk_{{ item.index }}`, what does not change: `chunk`."""
+    return (_TEMPLATE.sub("", name).strip(" _-.:#/") or "child") if "{{" in name else name
 
 
 def version_id(plan: Plan) -> str:

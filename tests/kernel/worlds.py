@@ -225,11 +225,13 @@ class Theatre:
         self.world.before_effect = before
         while True:
             try:
+                if dead:
+                    dead = False
+                    await self.world.crash()  # which may be cut short by the next one
                 await self.world.run(until=(lambda: False) if until_empty else self.quiet)
                 return count
             except Crashed:
-                dead = False
-                await self.world.crash()
+                dead = True
 
     def quiet(self) -> bool:
         """No work, no undelivered record, and no run in flight."""

@@ -1,0 +1,270 @@
+"""Groups, loops, conditions and components: their items end once, in order, at most so many at once, crashes or not."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from worlds import StormyWorld, Theatre
+
+from stream_orchestrator.plan.compile import compile_document
+from stream_orchestrator.plan.model import Plan
+from stream_orchestrator.spec.loader import load_text
+from stream_orchestrator.tasks import KINDS
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from in_process import InProcess
+
+pytestmark = pytest.mark.timeout(600)  # many plays: minutes on a machine that is busy with other things
+
+GROUP = """
+  - name: squares
+    type: parallel_group
+    max_concurrency: 2
+    tasks:
+      - {name: "square_{{ item.index }}", type: python_task, for_each: "{{ ns }}", script: "return item['value'] ** 2"}
+  - {name: total, type: python_task, script: "return [sum(squares), context.get_task_output('square_1')]"}
+"""
+FIXED = """
+  - name: both
+    type: parallel_group
+    tasks:
+      - {name: least, type: python_task, script: "return min(ns)"}
+      - {name: most, type: python_task, script: "return max(ns)"}
+  - {name: span, type: python_task, script: "return most - least"}
+"""
+CONDITION = """
+  - {name: size, type: python_task, script: "return len(ns)"}
+  - name: choice
+    type: condition
+    condition: "{{ size > 2 }}"
+    then:
+      - {name: many, type: python_task, script: "return ['many', size]"}
+    else:
+      - {name: few, type: python_task, script: "return ['few', size]"}
+  - {name: told, type: python_task, script: "return [choice, many, few]"}
+"""
+FOR_LOOP = """
+  - name: each
+    type: for_loop
+    iterate_over: "{{ ns }}"
+    item_variable: n
+    tasks:
+      - {name: double, type: python_task, script: "return n * 2"}
+      - {name: add, type: python_task, script: "return double + loop['index']"}
+  - {name: joined, type: python_task, script: "return [each, double]"}
+"""
+WHILE_LOOP = """
+  - name: down
+    type: while_loop
+    condition: "{{ loop_state.left > 0 }}"
+    max_iterations: 10
+    loop_state: {left: "{{ ns | length }}", seen: []}
+    tasks:
+      - name: step
+        type: python_task
+        script: "return {'left': left - 1, 'seen': seen + [left], 'last': left == 1}"
+  - {name: out, type: python_task, script: "return down"}
+"""
+NESTED = """
+  - name: rows
+    type: parallel_group
+    max_concurrency: 2
+    tasks:
+      - name: "row_{{ item.index }}"
+        type: for_loop
+        for_each: "{{ ns }}"
+        iterate_over: "{{ item.value }}"
+        item_variable: column
+        tasks:
+          - {name: cell, type: python_task, script: "return column * len(ns)"}
+  - {name: end, type: python_task, script: "return rows"}
+"""
+RETRIED = """
+  - name: group
+    type: parallel_group
+    max_concurrency: 2
+    error_handling: {retry_count: 1, retry_delay: 0}
+    tasks:
+      - name: "child_{{ item.index }}"
+        type: python_task
+        for_each: "{{ ns }}"
+        error_handling: {on_failure: continue}
+        script: |
+          if item['value'] == 2:
+              raise ValueError('two')
+          return item['value']
+  - {name: end, type: python_task, script: "return group"}
+"""
+FAILING = """
+  - name: group
+    type: parallel_group
+    max_concurrency: 2
+    error_handling: {fallback_value: [0]}
+    tasks:
+      - name: "child_{{ item.index }}"
+        type: python_task
+        for_each: "{{ ns }}"
+        script: |
+          if item['value'] == 2:
+              raise ValueError('two')
+          return item['value']
+  - {name: end, type: python_task, script: "return group"}
+"""
+WHOLE = {
+    "group": (GROUP, [1 + 4 + 9, 4]),
+    "fixed": (FIXED, 2),
+    "condition": (CONDITION, [["many", 3], ["many", 3], None]),
+    "for_loop": (FOR_LOOP, [[2, 5, 8], 6]),
+    "while_loop": (WHILE_LOOP, {"left": 0, "seen": [3, 2, 1], "last": True}),
+    "nested": (NESTED, [[0], [0, 3], [0, 3, 6]]),
+    "retried": (RETRIED, [1, None, 3]),
+    "failing": (FAILING, [0]),
+}
+
+
+def made(tasks: str) -> Plan:
+    return compile_document(load_text(f"name: Made\ninput_variables: {{ns: {{type: array}}}}\ntasks:{tasks}")[0])
+
+
+def theatre(tasks: str, ns: str = "[1, 2, 3]", **more: Any) -> Theatre:
+    found = Theatre(made(tasks), kinds=KINDS, scripts=InProcess(), **more)
+    found.begin("run-1", f'{{"ns": {ns}}}')
+    return found
+
+
+def result(played: Theatre) -> dict[str, Any]:
+    results = played.results()
+    assert results, "the run was lost"
+    assert all(each == results[0] for each in results), "copies differ"
+    return results[0]
+
+
+def left_of(played: Theatre) -> list[Any]:
+    return [row for row in played.part.rows.values() if type(row).__name__ != "Stub"]
+
+
+@pytest.mark.parametrize("name", WHOLE)
+async def test_a_container_gives_what_it_should_and_leaves_nothing_behind(name: str) -> None:
+    tasks, expected = WHOLE[name]
+    played = theatre(tasks)
+    await played.play()
+    assert result(played)["output"] == expected
+    assert not left_of(played)
+    assert not played.engine.gatherings
+
+
+@pytest.mark.parametrize("passing", [True, False], ids=["tokens passed", "tokens sent"])
+@pytest.mark.parametrize("name", WHOLE)
+async def test_a_container_ends_once_wherever_the_process_dies(name: str, passing: bool) -> None:
+    tasks, expected = WHOLE[name]
+    calm = theatre(tasks, passing=passing)
+    effects, scripts = await calm.play(), sum(calm.scripts.ran.values())
+    for crash_at in range(1, effects + 1):
+        played = theatre(tasks, passing=passing)
+        await played.play(crash_at=lambda n, at=crash_at: n == at)
+        where = f"crash before effect {crash_at} of {effects}"
+        assert result(played)["output"] == expected, where
+        assert not left_of(played), where
+        assert sum(played.scripts.ran.values()) <= scripts + 3, where
+
+
+@pytest.mark.parametrize("name", ["group", "condition", "while_loop", "failing"])
+async def test_a_container_ends_once_whatever_two_places_the_process_dies_in(name: str) -> None:
+    tasks, expected = WHOLE[name]
+    effects = await theatre(tasks).play()
+    for pair in itertools.islice(itertools.combinations(range(1, effects + 4), 2), 0, None, 3):
+        played = theatre(tasks)
+        await played.play(crash_at=lambda n, at=pair: n in at)
+        assert result(played)["output"] == expected, f"crashes before effects {pair}"
+
+
+@given(
+    seed=st.integers(0, 10**6), crashes=st.frozensets(st.integers(5, 220), max_size=3), name=st.sampled_from([*WHOLE])
+)
+@settings(max_examples=60, deadline=None)
+async def test_a_container_ends_once_when_effects_land_late_and_out_of_step(
+    seed: int, crashes: frozenset[int], name: str
+) -> None:
+    tasks, expected = WHOLE[name]
+    played = theatre(tasks, world=StormyWorld(seed, crashes))
+    await played.play()
+    assert result(played)["output"] == expected
+
+
+@pytest.mark.parametrize("limit", [1, 3, 7])
+async def test_at_no_time_do_more_children_run_than_the_group_allows_also_after_a_crash(limit: int) -> None:
+    tasks = GROUP.replace("max_concurrency: 2", f"max_concurrency: {limit}")
+    numbers = str(list(range(20)))
+    effects = await theatre(tasks, numbers).play()
+    for crash_at in (None, effects // 3, effects // 2):
+        played = theatre(tasks, numbers)
+        await played.play(crash_at=lambda n, at=crash_at: n == at)
+        assert played.scripts.most <= limit
+        assert result(played)["outputs"]["squares"] == [n * n for n in range(20)]
+
+
+async def test_a_finished_child_is_not_run_again_after_a_crash() -> None:
+    numbers = str(list(range(12)))
+    effects = await theatre(GROUP, numbers).play()
+    for crash_at in range(10, effects, 7):
+        played = theatre(GROUP, numbers)
+        await played.play(crash_at=lambda n, at=crash_at: n == at)
+        again = sum(count - 1 for count in played.scripts.ran.values())
+        assert again <= 3, f"crash before effect {crash_at}: {again} scripts ran again, and at most two were open"
+
+
+async def test_a_failed_child_fails_its_group_and_the_others_are_cancelled() -> None:
+    tasks = FAILING.replace("error_handling: {fallback_value: [0]}", "")
+    played = theatre(tasks, str([1, 2, *range(3, 40)]))
+    await played.play()
+    told = result(played)
+    assert told["status"] == "failed"
+    assert told["error"]["task"] == "group"
+    assert "child" in told["error"]["message"] or "two" in told["error"]["message"]
+    assert sum(played.scripts.ran.values()) < 10, "children that had not begun were run"
+    assert not left_of(played)
+
+
+async def test_what_children_degrade_and_cost_is_told_by_the_run() -> None:
+    played = theatre(RETRIED)
+    await played.play()
+    told = result(played)
+    assert told["status"] == "degraded"
+    assert [each["task"] for each in told["degraded"]] == ["group[1]/child"]
+
+
+async def test_a_run_that_expires_takes_its_items_along() -> None:
+    plan = compile_document(
+        load_text(
+            "name: Made\ntimeout: 10\ninput_variables: {ns: {type: array}}\ntasks:\n"
+            "  - name: loop\n    type: for_loop\n    iterate_over: '{{ ns }}'\n    tasks:\n"
+            "      - {name: never, type: python_task, script: 'raise ValueError(1)',"
+            " error_handling: {retry_count: 50, retry_delay: 8}}\n"
+        )[0]
+    )
+    played = Theatre(plan, kinds=KINDS, scripts=InProcess())
+    played.begin("run-1", '{"ns": [1, 2]}')
+    await played.play()
+    assert result(played)["status"] == "failed"
+    assert not left_of(played)
+
+
+@pytest.mark.parametrize("ns", ["[]", "[5]"])
+@pytest.mark.parametrize("name", ["group", "for_loop", "while_loop"])
+async def test_few_elements_are_no_special_case(name: str, ns: str) -> None:
+    tasks = WHOLE[name][0].replace(", context.get_task_output('square_1')", "").replace("[each, double]", "each")
+    played = theatre(tasks, ns)
+    await played.play()
+    count = ns.count("5")
+    expected = {
+        "group": [25 * count],
+        "for_loop": [10] * count,
+        "while_loop": {"left": 0, "seen": [1], "last": True} if count else None,
+    }[name]
+    assert result(played)["output"] == expected
