@@ -17,7 +17,7 @@ import signal
 import sys
 import tempfile
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,11 @@ class WorkerFailed(OrchestratorError):
 
 
 class BackgroundWorker:
-    """`worker` with these arguments, from `start` to `close`."""
+    """`worker` with these arguments, from `start` to `close`. `environ` wins over our own environment."""
 
-    def __init__(self, arguments: Sequence[str]) -> None:
+    def __init__(self, arguments: Sequence[str], *, environ: Mapping[str, str] | None = None) -> None:
         self._arguments = list(arguments)
+        self._environ = {**os.environ, **(environ or {}), "NO_COLOR": "1"}
         self._folder = tempfile.TemporaryDirectory(prefix="stream-orchestrator-")
         self._log = Path(self._folder.name) / "worker.log"
         self._read = 0
@@ -51,7 +52,7 @@ class BackgroundWorker:
         """Start it. From the main thread: to the kernel, that is its parent."""
         command = [sys.executable, "-m", "stream_orchestrator", "worker", *self._arguments, "--json"]
         with self._log.open("ab") as output:
-            self._process = Leashed(command, output=output, env={**os.environ, "NO_COLOR": "1"})
+            self._process = Leashed(command, output=output, env=self._environ)
 
     async def ready(self) -> dict[str, Any]:
         """Wait until it serves: what its ready line says."""

@@ -7,20 +7,28 @@ Promises
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stream_orchestrator.cli import voice
+from stream_orchestrator.cli.broker import any_broker
 from stream_orchestrator.cli.interrupts import terminated_as_interrupted
+from stream_orchestrator.cli.load_progress import LoadProgress
 from stream_orchestrator.cli.sources import absolute, check_functions
+from stream_orchestrator.cli.stage import staged
+from stream_orchestrator.cli.surroundings import prefix_of
 from stream_orchestrator.errors import UsageError
 from stream_orchestrator.testkit.documents import TestDocument, collect
+from stream_orchestrator.testkit.integration import IntegrationRun
 from stream_orchestrator.testkit.junit import write_junit
+from stream_orchestrator.testkit.load import PATIENCE, Load, LoadOptions, LoadRun
 from stream_orchestrator.testkit.outcome import Outcome, Report, summary
 from stream_orchestrator.testkit.playing import play
-from stream_orchestrator.testkit.running import InMemory, Runner
+from stream_orchestrator.testkit.running import InMemory
+from stream_orchestrator.testkit.suites import SuiteRun
 
 MARKS = {"passed": "ok", "failed": "FAILED", "error": "ERROR"}
 
@@ -47,21 +55,44 @@ async def run_tests(job: TestJob) -> int:
     if not job.time_scale > 0:
         raise UsageError(f"--time-scale is {job.time_scale:g}", hint="a number above zero; 0.01 is a hundredth")
     check_functions(job.functions)
-    ready = [(each, each.prepare(absolute(job.functions), offline=job.offline)) for each in collect(job.files)]
+    progress = LoadProgress()
+    options = LoadOptions(time_scale=job.time_scale, patience=job.timeout or PATIENCE, tell=progress)
+    given = absolute(job.functions)
+    ready = [(each, each.prepare(given, offline=job.offline, load=options)) for each in collect(job.files)]
     reports = []
     with terminated_as_interrupted():
         for document, run in ready:
-            runner = _runner(job)
+            _announce(document, run.pipeline)
             try:
-                _announce(document, run.pipeline)
-                reports.append(await play(document, run, runner, _tell))
+                reports.append(await _played(job, document, run))
             finally:
-                await runner.close()
+                progress.stop()
     return _report(job, reports)
 
 
-def _runner(job: TestJob) -> Runner:
-    return InMemory(offline=job.offline, timeout=job.timeout)
+async def _played(job: TestJob, document: TestDocument, run: SuiteRun | IntegrationRun | LoadRun) -> Report:
+    if isinstance(run, LoadRun):
+        return await _loaded(job, document, run)
+    runner = InMemory(offline=job.offline, timeout=job.timeout)
+    try:
+        if isinstance(run, SuiteRun):
+            return await play(document, run, runner, _tell)
+        return await play(document, run, runner, _tell)
+    finally:
+        await runner.close()
+
+
+async def _loaded(job: TestJob, document: TestDocument, run: LoadRun) -> Report:
+    subject = run.subject
+    options = [part for name in subject.functions for part in ("--functions", name)]
+    options += ["--offline"] if job.offline else []
+    async with any_broker(job.broker) as settings:
+        prefix = prefix_of(job.prefix, os.environ)
+        async with staged(settings, subject.path, subject.plan, prefix=prefix, options=options) as stage:
+            found = await play(document, run, stage, _tell)
+    if not job.as_json:
+        _load_table(run.loads)
+    return found
 
 
 def _announce(document: TestDocument, pipeline: str) -> None:
@@ -96,3 +127,15 @@ def _rows(reports: Iterable[Report]) -> Iterable[list[Any]]:
     for report in reports:
         counts = [report.count(status) for status in ("passed", "failed", "error")]
         yield [report.name, report.pipeline, len(report.outcomes), *counts, f"{report.seconds:.2f}"]
+
+
+def _load_table(loads: Iterable[Load]) -> None:
+    columns = ["SCENARIO", "SENT", "ERRORS", "RESULTS/S", "P50", "P95", "P99", "MAX", "IN FLIGHT", "CPU", "MEMORY"]
+    voice.table(columns, map(_load_row, loads), right=columns[1:])
+
+
+def _load_row(load: Load) -> list[Any]:
+    told = load.to_json()
+    times = [f"{told['response_time'][name]:.3f}" for name in ("p50", "p95", "p99", "max")]
+    used = [f"{told['cpu_share'] * 100:.0f}%", f"{told['memory_bytes'] / 1e6:.0f}MB"]
+    return [load.scenario.name, load.sent, load.errors, told["throughput"], *times, load.most_in_flight, *used]

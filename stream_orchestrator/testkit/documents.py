@@ -20,6 +20,7 @@ from stream_orchestrator.spec.kinds import Functions
 from stream_orchestrator.spec.problems import raise_errors
 from stream_orchestrator.spec.testing import IntegrationTest, LoadTest, ReplayTest, TestSuite
 from stream_orchestrator.testkit.integration import IntegrationRun
+from stream_orchestrator.testkit.load import LOAD, LoadOptions, LoadRun
 from stream_orchestrator.testkit.suites import SuiteRun
 
 KINDS = ("test_suite", "integration_test", "load_test", "replay_test")
@@ -39,15 +40,21 @@ class TestDocument:
     model: TestModel
     functions: tuple[str, ...]
 
-    def prepare(self, functions: Sequence[str] = (), *, offline: bool) -> SuiteRun | IntegrationRun:
+    def prepare(
+        self, functions: Sequence[str] = (), *, offline: bool, load: LoadOptions = LOAD
+    ) -> SuiteRun | IntegrationRun | LoadRun:
         """Ready to be played. `functions`: further files and modules, which win over those of the document."""
         given: dict[str, Any] = {"title": self.title, "offline": offline}
         given["functions"] = (*self.functions, *functions)
-        if isinstance(self.model, TestSuite):
-            return SuiteRun(self.model, self.path, **given)
-        if not isinstance(self.model, IntegrationTest):
-            raise UsageError(f"{self.path}: a {self.kind} is not built yet", hint="leave it out for now")
-        return IntegrationRun(self.model, self.path, **given)
+        match self.model:
+            case TestSuite():
+                return SuiteRun(self.model, self.path, **given)
+            case IntegrationTest():
+                return IntegrationRun(self.model, self.path, **given)
+            case LoadTest():
+                return LoadRun(self.model, self.path, load=load, **given)
+            case ReplayTest():
+                raise UsageError(f"{self.path}: a {self.kind} is not built yet", hint="leave it out for now")
 
 
 def read_tests(path: Path) -> list[TestDocument]:

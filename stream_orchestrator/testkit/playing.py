@@ -4,17 +4,42 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 from stream_orchestrator.testkit.documents import TestDocument
-from stream_orchestrator.testkit.integration import IntegrationRun
 from stream_orchestrator.testkit.outcome import Outcome, Report
-from stream_orchestrator.testkit.running import Runner
-from stream_orchestrator.testkit.suites import SuiteRun
 
 Tell = Callable[[Outcome], None]
+R = TypeVar("R", contravariant=True)
 
 
-async def play(document: TestDocument, run: SuiteRun | IntegrationRun, runner: Runner, tell: Tell) -> Report:
+class Run(Protocol[R]):
+    """A document that is ready to be played on an `R`: a runner, or a target."""
+
+    @property
+    def pipeline(self) -> str:
+        """What is tested."""
+        ...
+
+    @property
+    def names(self) -> list[str]:
+        """The tests."""
+        ...
+
+    async def open(self, on: R, /) -> list[str]:
+        """Set up; what failed, and then no test runs."""
+        ...
+
+    async def play(self, index: int, on: R, /) -> Outcome:
+        """Run one test."""
+        ...
+
+    async def close(self) -> list[str]:
+        """Tear down; what failed."""
+        ...
+
+
+async def play(document: TestDocument, run: Run[R], runner: R, tell: Tell) -> Report:
     """Set up, run every test, tear down: the last of it whatever happens, and when we are told to stop, too."""
     outcomes: list[Outcome] = []
     started = time.monotonic()
