@@ -17,6 +17,7 @@ from pathlib import Path
 from stream_orchestrator.cli import voice
 from stream_orchestrator.cli.background import BackgroundWorker
 from stream_orchestrator.cli.broker import address_of
+from stream_orchestrator.cli.surroundings import configured
 from stream_orchestrator.errors import MissingError, OrchestratorError
 from stream_orchestrator.plan import names
 from stream_orchestrator.plan.model import Plan
@@ -73,6 +74,11 @@ class Stage:
             coming.set_result(record)
 
 
+def given_functions(functions: Sequence[str]) -> list[str]:
+    """Files and modules of helper functions on a command line."""
+    return [part for name in functions for part in ("--functions", name)]
+
+
 @asynccontextmanager
 async def staged(
     settings: StreamSettings,
@@ -85,7 +91,8 @@ async def staged(
 ) -> AsyncIterator[Stage]:
     """The pipeline, served. `options`: more of the worker's command line."""
     own = f"{prefix}test-{uuid.uuid4().hex[:8]}."
-    arguments = [str(path), "--broker", address_of(settings), "--prefix", own, "--drain", f"{DRAIN:g}s"]
+    arguments = [str(path), "--broker", address_of(settings), "--prefix", own, *configured().arguments()]
+    arguments += ["--drain", f"{DRAIN:g}s"]
     worker = BackgroundWorker([*arguments, "--drain-calls", f"{DRAIN:g}s", *options], environ=environ)
     try:
         worker.start()

@@ -7,7 +7,6 @@ Promises
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,10 @@ from stream_orchestrator.cli import voice
 from stream_orchestrator.cli.broker import any_broker
 from stream_orchestrator.cli.interrupts import terminated_as_interrupted
 from stream_orchestrator.cli.load_progress import LoadProgress
+from stream_orchestrator.cli.on_broker import OnBroker, refuse_impossible
 from stream_orchestrator.cli.sources import absolute, check_functions
-from stream_orchestrator.cli.stage import staged
-from stream_orchestrator.cli.surroundings import prefix_of
+from stream_orchestrator.cli.stage import given_functions, staged
+from stream_orchestrator.cli.surroundings import configured, prefix_of
 from stream_orchestrator.errors import UsageError
 from stream_orchestrator.testkit.documents import TestDocument, collect
 from stream_orchestrator.testkit.integration import IntegrationRun
@@ -27,9 +27,10 @@ from stream_orchestrator.testkit.junit import write_junit
 from stream_orchestrator.testkit.load import PATIENCE, Load, LoadOptions, LoadRun
 from stream_orchestrator.testkit.outcome import Outcome, Report, summary
 from stream_orchestrator.testkit.playing import play
-from stream_orchestrator.testkit.running import InMemory
+from stream_orchestrator.testkit.running import InMemory, Runner
 from stream_orchestrator.testkit.suites import SuiteRun
 
+PATIENCE_OF_A_TEST = 600.0  # seconds; a run may take a day, a test that does has hung
 MARKS = {"passed": "ok", "failed": "FAILED", "error": "ERROR"}
 
 
@@ -54,11 +55,15 @@ async def run_tests(job: TestJob) -> int:
     """All of it; the exit code."""
     if not job.time_scale > 0:
         raise UsageError(f"--time-scale is {job.time_scale:g}", hint="a number above zero; 0.01 is a hundredth")
+    configured(job.files)
     check_functions(job.functions)
     progress = LoadProgress()
     options = LoadOptions(time_scale=job.time_scale, patience=job.timeout or PATIENCE, tell=progress)
     given = absolute(job.functions)
     ready = [(each, each.prepare(given, offline=job.offline, load=options)) for each in collect(job.files)]
+    if job.broker is not None:
+        for mocks in (each for _, run in ready if not isinstance(run, LoadRun) for each in run.mocks):
+            refuse_impossible(mocks)
     reports = []
     with terminated_as_interrupted():
         for document, run in ready:
@@ -73,10 +78,16 @@ async def run_tests(job: TestJob) -> int:
 async def _played(job: TestJob, document: TestDocument, run: SuiteRun | IntegrationRun | LoadRun) -> Report:
     if isinstance(run, LoadRun):
         return await _loaded(job, document, run)
-    runner = InMemory(offline=job.offline, timeout=job.timeout)
+    timeout = job.timeout or PATIENCE_OF_A_TEST
+    if job.broker is None:
+        return await _play(document, run, InMemory(offline=job.offline, timeout=timeout))
+    async with any_broker(job.broker) as settings:
+        runner = OnBroker(settings, prefix=_prefix(job), offline=job.offline, timeout=timeout)
+        return await _play(document, run, runner)
+
+
+async def _play(document: TestDocument, run: SuiteRun | IntegrationRun, runner: Runner) -> Report:
     try:
-        if isinstance(run, SuiteRun):
-            return await play(document, run, runner, _tell)
         return await play(document, run, runner, _tell)
     finally:
         await runner.close()
@@ -84,15 +95,18 @@ async def _played(job: TestJob, document: TestDocument, run: SuiteRun | Integrat
 
 async def _loaded(job: TestJob, document: TestDocument, run: LoadRun) -> Report:
     subject = run.subject
-    options = [part for name in subject.functions for part in ("--functions", name)]
-    options += ["--offline"] if job.offline else []
+    options = [*given_functions(subject.functions), *(["--offline"] if job.offline else [])]
     async with any_broker(job.broker) as settings:
-        prefix = prefix_of(job.prefix, os.environ)
-        async with staged(settings, subject.path, subject.plan, prefix=prefix, options=options) as stage:
-            found = await play(document, run, stage, _tell)
+        stage = staged(settings, subject.path, subject.plan, prefix=_prefix(job), options=options)
+        async with stage as target:
+            found = await play(document, run, target, _tell)
     if not job.as_json:
         _load_table(run.loads)
     return found
+
+
+def _prefix(job: TestJob) -> str:
+    return prefix_of(job.prefix, configured(job.files))
 
 
 def _announce(document: TestDocument, pipeline: str) -> None:

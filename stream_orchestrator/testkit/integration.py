@@ -60,14 +60,14 @@ class IntegrationRun:
         return ", ".join(dict.fromkeys(each.subject.title for each in self._tests))
 
     @property
-    def subjects(self) -> list[Subject]:
-        """Every pipeline that is tested."""
-        return [each.subject for each in self._tests]
-
-    @property
     def names(self) -> list[str]:
         """The tests."""
         return [each.case.name for each in self._tests]
+
+    @property
+    def mocks(self) -> list[Mocks]:
+        """Of each test."""
+        return [each.mocks for each in self._tests]
 
     async def open(self, runner: Runner) -> list[str]:
         """Run the setup steps, until one fails; what failed."""

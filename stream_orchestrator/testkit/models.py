@@ -217,7 +217,7 @@ def answer_document(seen: Seen, answer: Text) -> dict[str, Any]:
     """A well-formed answer in the format of the request."""
     text = answer.text
     if text is None:
-        schema = _schema_of(seen)
+        schema = schema_of(seen)
         text = seen.prompt if schema is None else json.dumps(offline_json.fill(schema, seen.prompt))
     tokens_in = estimate(json.dumps(seen.body.get("messages"))) if answer.input_tokens is None else answer.input_tokens
     tokens_out = estimate(text) if answer.output_tokens is None else answer.output_tokens
@@ -252,7 +252,8 @@ def _anthropic_document(seen: Seen, text: str, *, finish_reason: str, usage: tup
     }
 
 
-def _schema_of(seen: Seen) -> dict[str, Any] | None:
+def schema_of(seen: Seen) -> dict[str, Any] | None:
+    """The output schema that a request asks for, in either format."""
     if seen.is_anthropic:
         tools = seen.body.get("tools")
         return tools[0]["input_schema"] if tools else None

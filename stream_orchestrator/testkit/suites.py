@@ -55,6 +55,11 @@ class SuiteRun:
         """The tests."""
         return [each.case.name for each in self._tests]
 
+    @property
+    def mocks(self) -> list[Mocks]:
+        """Of each test."""
+        return [each.mocks for each in self._tests]
+
     async def open(self, runner: Runner) -> list[str]:
         """Nothing has to be set up."""
         return []

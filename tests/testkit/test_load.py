@@ -210,9 +210,7 @@ def test_percentiles_are_exact_to_three_digits(seconds: list[float]) -> None:
 
 
 def test_a_meter_counts_children_and_their_processor_time() -> None:
-    burn = (
-        "import time\nx = bytearray(60_000_000)\nuntil = time.monotonic() + 0.6\nwhile time.monotonic() < until: pass"
-    )
+    burn = "import time\nx = bytearray(60_000_000)\nend = time.monotonic() + 0.6\nwhile time.monotonic() < end: pass"
     with Meter(interval=0.02) as meter:
         subprocess.run([sys.executable, "-c", burn], check=True)
     alone = Meter()
