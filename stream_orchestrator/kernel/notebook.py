@@ -320,12 +320,13 @@ class Session:
 
     @property
     def _run(self) -> str:
-        return str(self.info.get("run_id", ""))
+        """The run that the input event began; a script may be in a nested one."""
+        return str(self.info.get("id") or self.info.get("run_id", ""))
 
     def _id(self, number: int | str) -> str:
         info = self.info
         task, attempt = str(info.get("task", "")), int(info.get("attempt", 0))
-        return state.write_id(self._pipeline, self._run, task, attempt=attempt, number=number)
+        return state.write_id(self._pipeline, str(info.get("run_id", "")), task, attempt=attempt, number=number)
 
 
 def _key(text: str, *, what: str = "key") -> str:

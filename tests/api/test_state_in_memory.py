@@ -155,6 +155,6 @@ async def test_outside_of_batches_the_batch_is_this_run_and_waiting_is_over_at_o
     assert await outputs(made, n=7) == [[7, 5]]
 
 
-async def test_outside_of_loops_there_is_no_loop_variable_and_the_turn_is_the_first(tmp_path: Path) -> None:
+async def test_outside_of_loops_there_is_no_loop_variable_and_no_turn(tmp_path: Path) -> None:
     made = pipeline(tmp_path, "return [context.get_loop_variable('x', 'none'), context.get_loop_iteration()]")
     assert await outputs(made) == [["none", 0]]

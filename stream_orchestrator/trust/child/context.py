@@ -60,7 +60,7 @@ class Context:
 
     def get_execution_id(self) -> str:
         """The run's id: the same when the script runs again."""
-        return str(self._info.get("run_id", ""))
+        return str(self._info.get("id") or self._info.get("run_id", ""))
 
     def get_secret(self, name: str) -> str:
         """The secret of that name, asked of the worker, which masks it in all that this script says."""
@@ -129,7 +129,7 @@ class Context:
         return (self._info.get("loop") or {}).get("variables", {}).get(name, default)
 
     def get_loop_iteration(self) -> int:
-        """Which turn of the loop this is, from 0; outside loops 0."""
+        """Which turn of the loop this is, from 1; outside loops 0."""
         return int((self._info.get("loop") or {}).get("iteration", 0))
 
     # --- state that outlives the run -----------------------------------------------------------------------------

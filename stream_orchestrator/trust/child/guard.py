@@ -48,6 +48,7 @@ class Guard:
         resource.setrlimit(resource.RLIMIT_FSIZE, _lowered(resource.RLIMIT_FSIZE, _MAX_FILE))
         resource.setrlimit(resource.RLIMIT_NOFILE, _lowered(resource.RLIMIT_NOFILE, _MAX_OPEN))
         _without_fork_exec()
+        _without_affinity()
         sys.addaudithook(self._audit)
 
     @contextmanager
@@ -106,18 +107,20 @@ class _Cores:
 
     def __init__(self) -> None:
         self._ours = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        self._set = getattr(os, "sched_setaffinity", None)
         self._limited = False
 
     def limit(self, cores: int) -> None:
         if not 0 < cores < len(self._ours):
             return
         first = _pid() % len(self._ours)  # processes begin at different ones
-        os.sched_setaffinity(0, {self._ours[(first + number) % len(self._ours)] for number in range(cores)})
+        assert self._set is not None
+        self._set(0, {self._ours[(first + number) % len(self._ours)] for number in range(cores)})
         self._limited = True
 
     def lift(self) -> None:
-        if self._limited:
-            os.sched_setaffinity(0, self._ours)
+        if self._limited and self._set is not None:
+            self._set(0, self._ours)
             self._limited = False
 
 
@@ -143,6 +146,17 @@ def _without_fork_exec() -> None:
         raise PermissionError(PROCESS)
 
     _posixsubprocess.fork_exec = fork_exec
+
+
+def _without_affinity() -> None:
+    """No audit event tells of a process that takes more processors."""
+
+    def sched_setaffinity(*args: Any) -> None:
+        raise PermissionError(LIMITS)
+
+    for module in (os, sys.modules.get("posix")):
+        if hasattr(module, "sched_setaffinity"):
+            module.sched_setaffinity = sched_setaffinity  # type: ignore[union-attr]
 
 
 def _refuse(message: str) -> Callable[[Guard, tuple[Any, ...]], None]:
