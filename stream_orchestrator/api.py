@@ -16,12 +16,15 @@ from pydantic import BaseModel, ConfigDict
 
 from stream_orchestrator.calls.agent import CallAgent
 from stream_orchestrator.calls.agent import Codec as CallCodec
-from stream_orchestrator.calls.routing import service_of
+from stream_orchestrator.calls.routing import SERVICES, service_of
 from stream_orchestrator.calls.service import CallService
+from stream_orchestrator.calls.service_settings import ServiceSettings
+from stream_orchestrator.calls.services import Services as RealServices
+from stream_orchestrator.calls.services import offline_message
 from stream_orchestrator.calls.settings import CallSettings
 from stream_orchestrator.errors import MissingError, SpecError
 from stream_orchestrator.kernel import events, ids, results
-from stream_orchestrator.kernel.effects import Answer, CallRequest
+from stream_orchestrator.kernel.effects import Answer, CallRequest, Request, ServiceRequest
 from stream_orchestrator.kernel.engine import Engine
 from stream_orchestrator.kernel.events import Begin
 from stream_orchestrator.kernel.identity import payload_of
@@ -32,6 +35,7 @@ from stream_orchestrator.kernel.wires import Wires
 from stream_orchestrator.plan.dependencies import missing_packages
 from stream_orchestrator.plan.loading import load_plan
 from stream_orchestrator.plan.model import START, Plan
+from stream_orchestrator.plan.services import SERVICE_OF_KIND
 from stream_orchestrator.spec.inputs import InputRules, InvalidInput
 from stream_orchestrator.tasks import KINDS
 from stream_orchestrator.trust.pool import ScriptPool
@@ -40,7 +44,8 @@ Function = Callable[..., Any] | str | PathLike[str]
 Functions = Function | Iterable[Function] | Mapping[str, Callable[..., Any]]
 Model = Callable[[CallRequest], Any] | str | list[str]
 Models = Mapping[str, Model] | Model
-ANY_MODEL = "*"
+Services = Mapping[str, Callable[[ServiceRequest], Any]]
+ANY = "*"
 
 
 class Result(BaseModel):
@@ -74,7 +79,12 @@ class Pipeline:
         self.state = State() if state is None else state
 
     async def run(
-        self, inputs: Mapping[str, Any], *, functions: Functions = (), models: Models | None = None
+        self,
+        inputs: Mapping[str, Any],
+        *,
+        functions: Functions = (),
+        models: Models | None = None,
+        services: Services | None = None,
     ) -> Result:
         """Run one event in memory, and return its result, whatever became of it.
 
@@ -82,6 +92,9 @@ class Pipeline:
         module names (they run in the sandbox). `models`: answers by model name (`"*"` for any): a text, a list of texts
         in turn, or a function of the request that returns a text, a dict (as JSON) or an `Answer`, and may raise. A
         single one stands for every model. None asks the real ones.
+        `services`: answers of other services by name (`web`, `search`, `api`, `files`, `database`, `email`; `"*"` for
+        any): a function of the request that gives the task's output or an `Answer`, and may raise. No other is asked.
+        None asks the real ones, but nothing over the network when `models` are given: that is a test.
         Raises MissingError when a helper function is missing; a failing run is a result, not an exception.
         """
         payload = orjson.dumps(dict(inputs))
@@ -92,8 +105,9 @@ class Pipeline:
         except InvalidInput as error:
             return self._rejected(run_id, payload, error)
         files, callables = _sorted(functions)
-        calls = CallService(CallSettings.from_env()) if models is None else None
-        attempt = _asker(models) if calls is None else _real(calls)
+        real = RealServices(ServiceSettings.from_env(offline=models is not None))
+        calls = CallService(CallSettings.from_env(), services=real)
+        attempt = _either(calls, models, services)
         desk = self.state.desk()
         pool = ScriptPool(functions=(*self.plan.functions, *files), host_functions=callables, notebook=desk.notebook)
         try:
@@ -102,8 +116,7 @@ class Pipeline:
             return await self._play(run_id, payload, rules=rules, pool=pool, attempt=attempt, desk=desk)
         finally:
             await pool.close()
-            if calls is not None:
-                await calls.close()
+            await calls.close()
 
     async def _play(
         self, run_id: str, payload: bytes, *, rules: InputRules, pool: ScriptPool, attempt: Any, desk: Desk
@@ -191,22 +204,53 @@ def load(path: str | PathLike[str], *, state: State | None = None) -> Pipeline:
     return Pipeline(load_plan(file), state=state)
 
 
-class _Script(Protocol):
-    def __call__(self, request: CallRequest, call_id: str) -> Awaitable[Answer]: ...
+class _Attempt(Protocol):
+    def __call__(self, request: Any, call_id: str) -> Awaitable[Answer]: ...
 
 
-def _real(calls: CallService) -> _Script:
+def _either(calls: CallService, models: Models | None, services: Services | None) -> _Attempt:
+    """Models and services, each real unless the caller gave answers."""
+    ask_model, ask_service = _real(calls), _real(calls)
+    if models is not None:
+        ask_model = _asker(models)
+    if services is not None:
+        ask_service = _servant(services)
+
+    def attempt(request: Request, call_id: str) -> Awaitable[Answer]:
+        return ask_model(request, call_id) if isinstance(request, CallRequest) else ask_service(request, call_id)
+
+    return attempt
+
+
+def _real(calls: CallService) -> _Attempt:
     return lambda request, call_id: calls.attempt(request, call_id=call_id)
 
 
-def _asker(models: Models | None) -> _Script:
+def _servant(services: Services) -> _Attempt:
+    """Answers of services from what the caller gave."""
+
+    async def attempt(request: ServiceRequest, call_id: str) -> Answer:
+        given = services.get(request.service, services.get(ANY))
+        if given is None:
+            return Answer(error_type="Offline", message=offline_message(request.service))
+        try:
+            said = given(request)
+            said = await said if inspect.isawaitable(said) else said
+        except Exception as error:  # a fake that raises is a service that fails: the task's policies answer
+            return Answer(error_type=type(error).__name__, message=str(error), retryable=True)
+        return said if isinstance(said, Answer) else Answer(value=orjson.loads(orjson.dumps(said)))
+
+    return attempt
+
+
+def _asker(models: Models) -> _Attempt:
     """Answers from what the caller gave; lists are used up one by one, their last text stays."""
-    only: Model = [] if models is None or isinstance(models, Mapping) else models
-    table: Mapping[str, Model] = models if isinstance(models, Mapping) else {ANY_MODEL: only}
+    only: Model = [] if isinstance(models, Mapping) else models
+    table: Mapping[str, Model] = models if isinstance(models, Mapping) else {ANY: only}
     turns: dict[str, int] = {}
 
     async def attempt(request: CallRequest, call_id: str) -> Answer:
-        name = request.model if request.model in table else ANY_MODEL
+        name = request.model if request.model in table else ANY
         given = table.get(name, [])
         if given == []:
             return Answer(error_type="NoAnswer", message=f"no answer was given for model {request.model}")
@@ -252,10 +296,13 @@ def _wires() -> Wires:
         audit="audit",
         internal_dlq="internal",
         route=service_of,
-        calls=dict.fromkeys(("offline", "openai", "anthropic"), "calls"),
-        shards=dict.fromkeys(("offline", "openai", "anthropic"), 1),
+        calls=dict.fromkeys(_ALL_SERVICES, "calls"),
+        shards=dict.fromkeys(_ALL_SERVICES, 1),
         state="state",
     )
+
+
+_ALL_SERVICES = (*SERVICES, *SERVICE_OF_KIND.values())
 
 
 async def _nothing_there(topic: str, partition: int, offset: int) -> bytes | None:

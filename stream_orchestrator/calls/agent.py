@@ -24,7 +24,7 @@ from stream_orchestrator.calls.rows import CallRow, Decision
 from stream_orchestrator.calls.turns import Turns
 from stream_orchestrator.errors import OrchestratorError
 from stream_orchestrator.kernel import events, ids
-from stream_orchestrator.kernel.effects import Answer, CallRequest
+from stream_orchestrator.kernel.effects import Answer, CallRequest, Request
 from stream_orchestrator.kernel.events import Reply, Undecodable
 from stream_orchestrator.kernel.inbox import internal_letter
 from stream_orchestrator.kernel.ports import Arrived, Part
@@ -36,7 +36,7 @@ MOST_ATTEMPTS = 1000
 log = logging.getLogger(__name__)
 
 Work = Coroutine[Any, Any, None]
-Attempt = Callable[[CallRequest, str], Awaitable[Answer]]
+Attempt = Callable[[Request, str], Awaitable[Answer]]
 Send = Callable[[str, int, bytes, bytes], Awaitable[Any]]
 
 
@@ -194,7 +194,7 @@ class CallAgent:
             part.set(key, decision.row)
             await part.write(key)
 
-    async def _ask(self, row: CallRow, request: CallRequest, now: Callable[[], float]) -> Answer:
+    async def _ask(self, row: CallRow, request: Request, now: Callable[[], float]) -> Answer:
         started = now()
         answer = await self.attempt(request, row.call_id)
         self._seen(row, request, answer, started=started, ended=now())
@@ -223,40 +223,45 @@ class CallAgent:
         """Whether the call is under way in this process; one whose partition went away and came back is, too."""
         return (id(part), key) in self._taken or (part.number, key) in self._orphans
 
-    def _seen(self, row: CallRow, request: CallRequest, answer: Answer, *, started: float, ended: float) -> None:
-        service = service_of(request.model)
-        labels = {"model": request.model, "outcome": answer.error_type or "answered"}
+    def _seen(self, row: CallRow, request: Request, answer: Answer, *, started: float, ended: float) -> None:
+        about, label = ("chat ", "model") if isinstance(request, CallRequest) else ("call ", "service")
+        labels = {label: request.asks, "outcome": answer.error_type or "answered"}
         self.watch.count("calls_total", **labels)
-        self.watch.observe("call_seconds", ended - started, model=request.model)
+        self.watch.observe("call_seconds", ended - started, **{label: request.asks})
         if answer.usd:
-            self.watch.count("cost_usd_total", answer.usd, model=request.model)
-        attributes: dict[str, str | int | float | bool] = {
-            "gen_ai.operation.name": "chat",
-            "gen_ai.provider.name": service,
-            "gen_ai.request.model": request.model,
-            "gen_ai.response.model": answer.model,
-            "gen_ai.usage.input_tokens": answer.input_tokens,
-            "gen_ai.usage.output_tokens": answer.output_tokens,
-            "run.id": row.run_id,
-            "call.id": row.call_id,
-            "call.attempt": row.attempts,
-        }
-        if answer.error_type:
-            attributes["error.type"] = answer.error_type
+            self.watch.count("cost_usd_total", answer.usd, model=request.asks)
         parts = row.traceparent.split("-")
         trace_id, parent = (parts[1], parts[2]) if len(parts) == 4 else (ids.trace_of(None, "", row.run_id)[0], "")
         self.watch.span(
             SpanRecord(
-                name=f"chat {request.model}",
+                name=about + request.asks,
                 trace_id=trace_id,
                 span_id=ids.span_of("", row.run_id, f"call {row.call_id}/{row.attempts}"),
                 parent_span_id=parent,
                 started_at=started,
                 ended_at=ended,
                 ok=not answer.error_type,
-                attributes=attributes,
+                attributes=_attributes(row, request, answer),
             )
         )
+
+
+def _attributes(row: CallRow, request: Request, answer: Answer) -> dict[str, str | int | float | bool]:
+    """What a span says of a call: whom it asked and how it went; of a model, what OpenTelemetry's conventions want."""
+    found: dict[str, str | int | float | bool] = {}
+    if isinstance(request, CallRequest):
+        found = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": service_of(request.model),
+            "gen_ai.request.model": request.model,
+            "gen_ai.response.model": answer.model,
+            "gen_ai.usage.input_tokens": answer.input_tokens,
+            "gen_ai.usage.output_tokens": answer.output_tokens,
+        }
+    else:
+        found = {"call.service": request.service, "call.operation": request.operation}
+    found |= {"run.id": row.run_id, "call.id": row.call_id, "call.attempt": row.attempts}
+    return found | ({"error.type": answer.error_type} if answer.error_type else {})
 
 
 def _unanswered(part: Part, key: bytes) -> bool:

@@ -26,8 +26,8 @@ from msgspec.structs import asdict, replace
 
 from stream_orchestrator.calls.faults import fault, unrepeatable
 from stream_orchestrator.errors import HouseError
-from stream_orchestrator.kernel.effects import NOTHING, Answer, CallRequest
-from stream_orchestrator.kernel.wires import CallEvent
+from stream_orchestrator.kernel.effects import NOTHING, Answer, Request
+from stream_orchestrator.kernel.wires import CallEvent, of_a_model
 
 Status = Literal["sent", "answered", "stub"]
 Do = Literal["attempt", "reply", "park", "wait", "drop", "delete"]
@@ -64,7 +64,7 @@ class CallRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     attempts: int = 1
     instance: str = ""
     until: float = NOTHING
-    request: CallRequest | None = None
+    request: Request | None = None
     answer: Answer | None = None
 
     @property
@@ -86,7 +86,7 @@ class Decision(Struct, frozen=True, kw_only=True, omit_defaults=True):
     row: CallRow | None
     do: Do
     write: bool = False
-    request: CallRequest | None = None
+    request: Request | None = None
     counts: tuple[str, ...] = ()
 
 
@@ -210,7 +210,7 @@ def _elsewhere(row: CallRow, now: float, instance: str) -> bool:
     return bool(row.instance) and row.instance != instance and now < row.until
 
 
-def _ambiguous(row: CallRow, request: CallRequest, now: float) -> Decision:
+def _ambiguous(row: CallRow, request: Request, now: float) -> Decision:
     """It was sent, and nobody knows what came of it."""
     late = bool(row.deadline) and row.deadline <= now
     if late or row.on_ambiguous == "fail":
@@ -233,7 +233,7 @@ def _settled(row: CallRow, answer: Answer) -> Decision:
 _encoder, _decoder = msgspec.json.Encoder(), msgspec.json.Decoder(CallRow)
 
 
-def digest(request: CallRequest) -> str:
+def digest(request: Request) -> str:
     """Names what is asked: 16 hex digits of everything but the deadline, which a copy may compute anew."""
     content = asdict(replace(request, deadline=0.0))
     return blake2b(orjson.dumps(content, option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()
@@ -254,4 +254,16 @@ def decode(data: bytes) -> CallRow:
     try:
         return _decoder.decode(data)
     except (ValueError, RecursionError) as error:
-        raise BadRow(f"not the row of a call: {error}") from error
+        older = _older(data)
+        if older is None:
+            raise BadRow(f"not the row of a call: {error}") from error
+        return older
+
+
+def _older(data: bytes) -> CallRow | None:
+    """A row of a time when every call was a model's, and did not say so."""
+    try:
+        found = msgspec.json.decode(data)
+        return msgspec.convert(found, CallRow) if of_a_model(found) else None
+    except (ValueError, RecursionError):
+        return None

@@ -1,4 +1,4 @@
-"""The call service: asks one model, once.
+"""The call service: asks one model, or another service, once.
 
 Promises
   * `attempt` makes exactly one attempt, ends by the request's deadline, and never raises for what a service does: every
@@ -19,9 +19,11 @@ from msgspec.structs import replace
 from stream_orchestrator.calls import anthropic, faults, offline, openai, prices
 from stream_orchestrator.calls.faults import BadBody, Reply, fault
 from stream_orchestrator.calls.routing import service_of
+from stream_orchestrator.calls.service_settings import ServiceSettings
+from stream_orchestrator.calls.services import Services
 from stream_orchestrator.calls.settings import CallSettings, key_variable, needs_key
 from stream_orchestrator.calls.wire import Wire
-from stream_orchestrator.kernel.effects import Answer, CallRequest
+from stream_orchestrator.kernel.effects import Answer, CallRequest, Request, ServiceRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,16 +35,19 @@ LONGEST = 600.0
 
 
 class CallService:
-    """One per worker. `wall` is the clock of deadlines (UNIX seconds)."""
+    """One per worker. `wall` is the clock of deadlines (UNIX seconds); `services` answer what asks no model."""
 
-    def __init__(self, settings: CallSettings, *, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, settings: CallSettings, *, services: Services | None = None, wall: Callable[[], float] = time.time
+    ) -> None:
         self.settings = settings
+        self._services = services or Services(ServiceSettings(offline=settings.offline))
         self._wall = wall
         self._slots = asyncio.Semaphore(settings.max_in_flight)
         self._http: Http | None = None
         self._prices: asyncio.Task[None] | None = None
 
-    async def attempt(self, request: CallRequest, *, call_id: str = "") -> Answer:
+    async def attempt(self, request: Request, *, call_id: str = "") -> Answer:
         """Ask once. `call_id` goes with the request as `x-call-id`, for the service's log and ours."""
         started = time.monotonic()
         left = min(request.deadline - self._wall(), LONGEST) if request.deadline else LONGEST
@@ -58,14 +63,17 @@ class CallService:
             await self._prices
         if self._http is not None:
             await self._http.close()
+        await self._services.close()
 
-    async def _in_a_slot(self, request: CallRequest, call_id: str, deadline: float) -> Answer:
+    async def _in_a_slot(self, request: Request, call_id: str, deadline: float) -> Answer:
         try:
             async with asyncio.timeout_at(deadline):
                 await self._slots.acquire()
         except TimeoutError:
             return fault("timeout", "its deadline passed before it could be sent", retryable=True)
         try:
+            if isinstance(request, ServiceRequest):
+                return await self._services.attempt(request, call_id=call_id, deadline=deadline, wall=self._wall())
             if self.settings.offline or service_of(request.model) == "offline":
                 return await self._offline(request, deadline)
             return await self._online(request, call_id, deadline)

@@ -79,7 +79,10 @@ def refuse_incomplete(
     """Nothing starts without the helper functions, models and keys that the pipelines need; each is named."""
     from stream_orchestrator.calls.offline import names as offline_models
     from stream_orchestrator.calls.offline import unknown_models
+    from stream_orchestrator.calls.providers import needs_of
+    from stream_orchestrator.calls.service_settings import ServiceSettings
     from stream_orchestrator.calls.settings import CallSettings, missing_keys
+    from stream_orchestrator.cli.surroundings import configured
 
     plans = tuple(plans)
     lacking = {plan.title: functions_of(plan, functions)[1] for plan in plans}
@@ -99,6 +102,10 @@ def refuse_incomplete(
     if strangers := unknown_models(models):
         said.append(f"there is no model {_list(strangers)}")
         hints.append(f"offline models: {', '.join(offline_models())}")
+    services = tuple(dict.fromkeys(service for plan in plans for service in plan.services))
+    for lack, hint in needs_of(services, ServiceSettings.of(configured(quietly=True), offline=offline)):
+        said.append(lack)
+        hints.append(hint)
     if said:
         raise MissingError("; ".join(said), hint="\n".join(hints))
 

@@ -18,7 +18,7 @@ from msgspec.structs import asdict, replace
 from stream_orchestrator.errors import RunError
 from stream_orchestrator.kernel import ids
 from stream_orchestrator.kernel.breaker import Signal
-from stream_orchestrator.kernel.effects import Answer, CallRequest, RunScript, ScriptDone
+from stream_orchestrator.kernel.effects import Answer, CallRequest, Request, RunScript, ScriptDone
 from stream_orchestrator.kernel.events import Reply, Report, Token, TokenKind
 from stream_orchestrator.kernel.gate import (
     ASK_SECONDS,
@@ -47,7 +47,7 @@ class Call(Struct, frozen=True):
     """Ask a service. The same id asked twice is one call."""
 
     call_id: str
-    request: CallRequest
+    request: Request
     traceparent: str = ""
 
 
@@ -91,14 +91,14 @@ class Decision(Struct, frozen=True, kw_only=True):
 class Stepper(Struct, frozen=True):
     """Applies events to the rows of one task in one run. Holds no state: made where it is needed.
 
-    `reaches` says whether this version may ask a model's service: a name may be known only when a run computes it.
+    `reaches` says whether this version has a way to a service: a model may be known only when a run computes it.
     """
 
     task: TaskPlan
     around: Surroundings
     kinds: Mapping[str, TaskKind]
     now: float
-    reaches: Callable[[str], bool] = lambda model: True
+    reaches: Callable[[Request], bool] = lambda request: True
     breakers: Breakers | None = None
 
     # --- events, in the order of a step's life -------------------------------------------------------------------
@@ -306,11 +306,12 @@ class Stepper(Struct, frozen=True):
             case Ask(request, number):
                 return self._ask(row, request, number, deadline=deadline)
 
-    def _ask(self, row: StepRow, request: CallRequest, number: int, *, deadline: float) -> Decision:
+    def _ask(self, row: StepRow, request: Request, number: int, *, deadline: float) -> Decision:
         fault = misfit(asdict(request), "the request")
-        if fault is None and not self.reaches(request.model):
-            message = f"model {request.model!r} is answered by a service that this version was not deployed with"
-            fault = Fault(type="UnknownModel", message=message)
+        if fault is None and not self.reaches(request):
+            what = "model" if isinstance(request, CallRequest) else "request"
+            message = f"{what} {request.asks!r} is answered by a service that this version was not deployed with"
+            fault = Fault(type="UnknownModel" if what == "model" else "UnknownService", message=message)
         if fault is not None:
             return self._fault(row, fault)
         call_id = ids.call_id(
@@ -324,7 +325,7 @@ class Stepper(Struct, frozen=True):
         request = replace(request, deadline=min(request.deadline or deadline, deadline))
         due = max(request.deadline, self.now) + CALL_GRACE
         row = replace(row, state="calling", call_id=call_id, call_number=number, due=due)
-        called = Transition("called", row.attempts, {"model": request.model, "call_id": call_id})
+        called = Transition("called", row.attempts, _told(request, call_id))
         return Decision(row=row, call=Call(call_id, request, self.traceparent), transitions=(called,))
 
     def _answered(self, row: StepRow, answer: Answer) -> Decision:
@@ -511,6 +512,12 @@ def fault_of(answer: Answer) -> Fault:
         retry_after=answer.retry_after,
         reason=reason,
     )
+
+
+def _told(request: Request, call_id: str) -> dict[str, Any]:
+    """What the audit keeps of a request: whom it asks, never what it says."""
+    name = "model" if isinstance(request, CallRequest) else "service"
+    return {name: request.asks, "call_id": call_id}
 
 
 def _journaled(answer: Answer) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class ScriptDone(Struct, frozen=True, kw_only=True, omit_defaults=True):
     events: tuple[Any, ...] = ()
 
 
-class CallRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class CallRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="model"):
     """One request to a model. `messages` are `{role, content}`; `params` are max_tokens, temperature, top_p, stop, ...
 
     `deadline` is the instant at which the asker stops waiting: an attempt never outlives it.
@@ -71,15 +71,46 @@ class CallRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     deadline: float = NOTHING
     on_ambiguous: Literal["retry", "fail"] = "retry"
 
+    @property
+    def asks(self) -> str:
+        """Whom it asks, as a person names it: the model."""
+        return self.model
+
+
+class ServiceRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="service"):
+    """One request to a service that is no model: the web, an API, files, a database, mail.
+
+    `options` are rendered. A secret is never among them: a text holds a mark where it goes, and `secrets` says which
+    one a mark stands for (`name` of a secret, or `env:NAME`). They are filled in where the attempt is made.
+    `key` names the effect: the same for every attempt of one step, so that a service can tell a repetition.
+    """
+
+    service: str
+    operation: str
+    options: dict[str, Any] = {}
+    secrets: dict[str, str] = {}
+    key: str = ""
+    deadline: float = NOTHING
+    on_ambiguous: Literal["retry", "fail"] = "retry"
+
+    @property
+    def asks(self) -> str:
+        """Whom it asks, as a person names it: the service and what it is to do."""
+        return f"{self.service}.{self.operation}"
+
+
+Request = CallRequest | ServiceRequest
+
 
 class Answer(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What one attempt of a call gave. With `error_type` it is a fault, and `text` is empty.
+    """What one attempt of a call gave. With `error_type` it is a fault, and `text` is empty. `value` is a service's.
 
     `retryable`: another attempt may do better. `retry_after`: seconds the service asked us to wait, exactly.
     `ambiguous`: it may have been carried out (and billed) although no answer came.
     """
 
     text: str = ""
+    value: Any = None
     model: str = ""
     finish_reason: str = ""
     input_tokens: int = 0

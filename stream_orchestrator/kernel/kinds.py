@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from stream_orchestrator.kernel.effects import Answer, CallRequest, RunScript, ScriptDone
+from stream_orchestrator.kernel.effects import Answer, Request, RunScript, ScriptDone
 from stream_orchestrator.kernel.events import Report
 from stream_orchestrator.kernel.rows import StepRow
 from stream_orchestrator.kernel.scope import Surroundings
@@ -39,7 +39,7 @@ class Value(Struct, frozen=True):
 class Ask(Struct, frozen=True):
     """The attempt needs the answer to a call; `number` counts the calls of a script, 0 is the task's own."""
 
-    request: CallRequest
+    request: Request
     number: int = 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 
 from stream_orchestrator.kernel import ids
 from stream_orchestrator.kernel.apply import Call
-from stream_orchestrator.kernel.effects import NOTHING, CallRequest
+from stream_orchestrator.kernel.effects import NOTHING, CallRequest, Request
 from stream_orchestrator.kernel.events import Undecodable
 from stream_orchestrator.kernel.rows import RunRow
 from stream_orchestrator.plan.model import TaskPlan
@@ -45,9 +46,13 @@ class Wires(Struct, frozen=True, kw_only=True):
         """The topics of a container's body: inboxes of its own, all else as here."""
         return replace(self, inbox_prefix=f"{self.inbox_prefix}{slug}.{body}.")
 
-    def reaches(self, model: str) -> bool:
-        """Whether this version has a way to the service of a model."""
-        return self.route(model) in self.calls
+    def service_of(self, request: Request) -> str:
+        """Who answers a request."""
+        return self.route(request.model) if isinstance(request, CallRequest) else request.service
+
+    def reaches(self, request: Request) -> bool:
+        """Whether this version has a way to the service of a request."""
+        return self.service_of(request) in self.calls
 
 
 class CallRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -68,7 +73,7 @@ class CallEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
     task: str
     reply_topic: str
     reply_partition: int
-    request: CallRequest
+    request: Request
     expires: float = NOTHING
     traceparent: str = ""
 
@@ -91,7 +96,30 @@ def decode_call(data: bytes | None) -> CallEvent:
     try:
         return _decoder.decode(data or b"").call
     except (ValueError, RecursionError) as error:
-        raise Undecodable(f"not a call: {error}") from error
+        older = _older(data)
+        if older is None:
+            raise Undecodable(f"not a call: {error}") from error
+        return older
+
+
+def of_a_model(holder: Any) -> bool:
+    """Say of the `request` that a map holds that it asks a model, if it does not say whom. Whether that was missing:
+    before there were other services nobody said it, and such a call may still be on its way when a worker is renewed.
+    """
+    request = holder.get("request") if isinstance(holder, dict) else None
+    if not isinstance(request, dict) or "kind" in request:
+        return False
+    request["kind"] = "model"
+    return True
+
+
+def _older(data: bytes | None) -> CallEvent | None:
+    try:
+        found = msgspec.json.decode(data or b"")
+        call = found.get("call") if isinstance(found, dict) else None
+        return msgspec.convert(found, _Envelope).call if of_a_model(call) else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def result_headers(
@@ -124,7 +152,7 @@ def letter_headers(
 
 def call_record(wires: Wires, home: int, task: TaskPlan, run: RunRow, call: Call) -> CallRecord:
     """The record that asks a service; its reply comes to this task's inbox, at the run's home."""
-    service = wires.route(call.request.model)
+    service = wires.service_of(call.request)
     event = CallEvent(
         call_id=call.call_id,
         run_id=run.run_id,

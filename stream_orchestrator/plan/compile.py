@@ -32,6 +32,7 @@ from stream_orchestrator.plan.functions import exists, is_file, resolve
 from stream_orchestrator.plan.graph import downstream, order
 from stream_orchestrator.plan.model import RESULT, START, Plan, TaskPlan, Variant, every
 from stream_orchestrator.plan.models import SERVICES, service_of
+from stream_orchestrator.plan.services import services_of_kinds
 from stream_orchestrator.plan.variants import Variants
 from stream_orchestrator.spec.documents import Document, read
 from stream_orchestrator.spec.fields import is_template
@@ -133,8 +134,9 @@ class _Compiler:
             functions=self.functions,
             helpers=self._helpers(),
             models=tuple(sorted(model for model in models if model is not None)),
-            services=tuple(
-                service for service in SERVICES if None in models or service in {service_of(m) for m in models if m}
+            services=(
+                *(each for each in SERVICES if None in models or each in {service_of(m) for m in models if m}),
+                *services_of_kinds(variant.kind for task in every(tasks) for variant in task.variants),
             ),
             env=tuple(self.pipeline.env or ()),
             dependencies=self.pipeline.dependencies or (),

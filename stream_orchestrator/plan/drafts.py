@@ -20,6 +20,7 @@ from stream_orchestrator.plan.components import Components
 from stream_orchestrator.plan.model import EVERYTHING
 from stream_orchestrator.plan.readings import ANYTHING
 from stream_orchestrator.plan.scripts import Script, ScriptProblem
+from stream_orchestrator.plan.services import SECRET, rendered_keys
 from stream_orchestrator.plan.templates import Reference, TemplateProblem
 from stream_orchestrator.spec import bodies
 from stream_orchestrator.spec.bodies import Inside
@@ -310,6 +311,8 @@ class _Reader:
         yield from self.templates((*path, "inputs"), given)
         for key in (*RENDERED, *_RENDERED_OF.get(str(data.get("type")), ())):
             yield from self.templates((*path, key), data.get(key), local=local)
+        for key in rendered_keys(str(data.get("type"))):
+            yield from self.templates((*path, key), data.get(key), local=local | {SECRET})
         if data.get("type") == "while_loop":
             state = data.get("loop_state")
             local |= {"loop", "loop_state", *(state if isinstance(state, dict) else ())}

@@ -14,16 +14,17 @@ from stream_orchestrator.plan.model import Variant
 from stream_orchestrator.plan.models import current, default_model
 from stream_orchestrator.plan.readings import ANYTHING
 from stream_orchestrator.plan.scripts import Script
+from stream_orchestrator.plan.services import options_of, url_variables
 from stream_orchestrator.plan.stateful import touches_state
 from stream_orchestrator.plan.tiers import tier_model
 from stream_orchestrator.spec.documents import Document
 from stream_orchestrator.spec.located import Located, Path
 from stream_orchestrator.spec.pipeline import Pipeline
 from stream_orchestrator.spec.problems import Problems
-from stream_orchestrator.spec.tasks import BaseTask, LlmTask, PythonTask
+from stream_orchestrator.spec.tasks import BaseTask, LlmTask, PythonTask, ServiceTask, WebScrapingTask
 
 SCRIPT_SECONDS, MODEL_SECONDS = 300.0, 120.0
-MODEL_RETRIES = 2
+CALL_RETRIES = 2
 _PLAIN = (
     *("max_tokens", "temperature", "top_p", "stop", "presence_penalty", "frequency_penalty"),
     *("output_schema", "output_type"),
@@ -61,7 +62,7 @@ class Variants:
         for variant in variants:
             named = variant.options.get("model")
             asked = set(Script.parse(script).models) if (script := variant.options.get("script")) else {None}
-            if variant.kind == "python_task" and not asked:
+            if variant.kind != "llm_task" and not (variant.options.get("script") and asked):
                 continue
             for model in asked:
                 literal = named if model is None else model
@@ -90,7 +91,7 @@ class Variants:
         errors = errors_of(task, self.pipeline.error_handling)
         options = self._options(task, path, upstream)
         options |= breaker_options(task, errors, options)
-        asks = isinstance(task, LlmTask)
+        asks = isinstance(task, LlmTask | ServiceTask)
         fallback = {"retry_delay": 1.0, "retry_backoff": 2.0, "on_ambiguous": "retry"}
         chosen = {name: _or(getattr(errors, name), value) for name, value in fallback.items()}
         seconds = MODEL_SECONDS if asks and not options.get("script") else SCRIPT_SECONDS
@@ -99,7 +100,7 @@ class Variants:
             kind=task.type,
             options=options,
             timeout=_or(task.timeout, seconds),
-            retries=_or(errors.retry_count, MODEL_RETRIES if asks else 0),
+            retries=_or(errors.retry_count, CALL_RETRIES if asks else 0),
             **chosen,
         )
 
@@ -119,6 +120,10 @@ class Variants:
                 options["prompt"] = task.prompt if task.prompt is not None else self._prompt(task, path, upstream)
         elif script is not None and Script.parse(script).models:
             options["model"] = self._model(task, None, path)
+        elif isinstance(task, ServiceTask):
+            options |= options_of(task)
+            if isinstance(task, WebScrapingTask) and task.url is None:
+                options["url"] = self._url(task, path)
         return options
 
     def _reach(self, task: BaseTask, script: str, path: Path) -> dict[str, Any]:
@@ -161,6 +166,17 @@ class Variants:
         if today != name:
             self._warn("retired-model", f"`{name}` is retired: `{today}` is asked instead", path, f"write `{today}`")
         return today
+
+    def _url(self, task: BaseTask, path: Path) -> str:
+        """The address that a task without one means: the one variable that holds an address."""
+        found = url_variables(self.pipeline.input_variables or {})
+        if len(found) == 1:
+            return f"{{{{ inputs[{_quoted(found[0])}] }}}}"
+        several = f"{', '.join(f'`{name}`' for name in found)} may be it" if found else "no input variable holds one"
+        message = f"the task `{task.name}` has no `url`, and {several}"
+        hint = 'write `url:`, such as "{{ page_url }}"'
+        self.problems.add(self.located.problem("no-url", message, path=path, hint=hint))
+        return ""
 
     def _prompt(self, task: BaseTask, path: Path, upstream: tuple[str, ...]) -> str:
         """A prompt for a task that has none: what it is for, all inputs, all that it waits for."""

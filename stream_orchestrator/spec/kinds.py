@@ -40,11 +40,13 @@ from stream_orchestrator.spec.settings import (
     Blobs,
     Calls,
     Cli,
+    Email,
     Fetch,
     Files,
     Kafka,
     Scanner,
     Scripts,
+    Search,
     Topics,
     Trust,
 )
@@ -91,6 +93,8 @@ class Config(Spec):
     trust: Trust | None = about("what scripts may reach")
     fetch: Fetch | None = about("what the web guard lets through")
     files: Files | None = about("files that events refer to")
+    search: Search | None = about("where the web is searched")
+    email: Email | None = about("how mail is sent")
     scanner: Scanner | None = about("the virus scanner")
     blobs: Blobs | None = about("where large values are kept")
     cli: Cli | None = about("the command line")

@@ -14,7 +14,7 @@ from stream_orchestrator.spec.fields import Bytes, PositiveSeconds, Spec, Text, 
 
 MAX_PARTITIONS = 10_000
 MAX_SCRIPT_WORKERS = 256
-SECRET = re.compile(r"password|secret|token|webhook|(^|_)key$", re.IGNORECASE)
+SECRET = re.compile(r"password|secret|token|webhook|smtp_url|(^|_)key$", re.IGNORECASE)
 
 
 def _prefix(value: str) -> str:
@@ -27,6 +27,18 @@ def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
 
 
+def _http(value: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
+        raise bad_value("is not an address of the web", "write `https://host`, as in https://searx.example")
+    return value.rstrip("/")
+
+
+def _smtp(value: str) -> str:
+    if not re.fullmatch(r"smtps?://([^\s/@]+@)?(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:\d{1,4}|:[1-5]\d{4})?/?", value):
+        raise bad_value("is not the address of a mail server", "write `smtp://user:password@host:587`")
+    return value
+
+
 def _scanner(value: str) -> str:
     if not re.fullmatch(r"tcp://(\[[0-9A-Fa-f:.]+\]|[\w.-]+):\d{1,5}", value):
         raise bad_value("is not the address of a scanner", "write `tcp://host:port`, as in tcp://localhost:3310")
@@ -36,6 +48,8 @@ def _scanner(value: str) -> str:
 TopicPrefix = Annotated[
     str, AfterValidator(_prefix), WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9._-]*$"})
 ]
+HttpUrl = Annotated[Text, AfterValidator(_http)]
+SmtpUrl = Annotated[Text, AfterValidator(_smtp)]
 ScannerUrl = Annotated[Text, AfterValidator(_scanner)]
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
@@ -77,14 +91,32 @@ class Fetch(Spec):
 
 
 class Files(Spec):
-    """Files that events refer to."""
+    """Files that events refer to, and that tasks work on."""
 
     noun: ClassVar[str] = "`files`"
 
     folders: Texts = about("folders from which a `{name, uri}` may take a file; none by default", [])
+    roots: Texts = about("folders in which a `file_task` may work, the same on every worker; none by default", [])
     patience: PositiveSeconds = about(
         "how long a file that cannot be had is asked for before its event is rejected", 300.0
     )
+
+
+class Search(Spec):
+    """Where the web is searched."""
+
+    noun: ClassVar[str] = "`search`"
+
+    url: HttpUrl | None = about("the address of a SearXNG that allows the format `json`")
+
+
+class Email(Spec):
+    """How mail is sent."""
+
+    noun: ClassVar[str] = "`email`"
+
+    smtp_url: SmtpUrl | None = about("the mail server: `smtp://user:password@host:587`, or `smtps://`")
+    sender: Text | None = about("who sends a message that does not say it")
 
 
 class Scanner(Spec):

@@ -13,6 +13,7 @@ from pydantic import (
     PlainValidator,
     Tag,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
@@ -30,27 +31,19 @@ from stream_orchestrator.spec.fields import (
     Texts,
     about,
     bad_value,
+    is_template,
     needed,
 )
 
-BUILT_TASK_TYPES = (
-    *("python_task", "llm_task", "component"),
-    *("parallel_group", "condition", "conditional_task", "for_loop", "while_loop"),
-)
 LaterType = Literal[
-    "web_scraping_task",
     "dynamic_task_group",
     "pipeline_group",
-    "api_task",
-    "file_task",
-    "web_search_task",
-    "database_task",
-    "email_task",
 ]
 LATER_TASK_TYPES: tuple[str, ...] = get_args(LaterType)
 _LATER = "later"
 TASK_TAGS = (
     *("python_task", "llm_task", "parallel_group", "conditional_task", "for_loop", "while_loop", "component_task"),
+    *("web_scraping_task", "web_search_task", "api_task", "file_task", "database_task", "email_task"),
     _LATER,
 )
 # A tag must not be the name of a key: in an error, one is left out and the other is told.
@@ -71,6 +64,15 @@ def _backoff(value: Any) -> float:
 def _retries(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 100:
         raise bad_value("must be a whole number from 0 to 100", "it counts retries after the first attempt")
+    return value
+
+
+def _fixed(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise bad_value("must be text", "write it out")
+    if is_template(value):
+        hint = "values of a statement stand in it as `:name`, and in `parameters:` as templates"
+        raise bad_value("cannot hold a template: what is done must not depend on what an event holds", hint)
     return value
 
 
@@ -98,6 +100,7 @@ def _identifier(value: Any) -> str:
 
 Identifier = Annotated[str, PlainValidator(_identifier), WithJsonSchema({"type": "string"})]
 Backoff = Annotated[float, PlainValidator(_backoff), WithJsonSchema({"type": ["number", "string"], "minimum": 1})]
+Fixed = Annotated[str, PlainValidator(_fixed), WithJsonSchema({"type": "string", "minLength": 1})]
 Retries = Annotated[int, PlainValidator(_retries), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 100})]
 
 
@@ -327,6 +330,124 @@ class ComponentTask(BaseTask):
     parameters: dict[str, Any] | None = about("values for the component's parameters, as templates")
 
 
+class ServiceTask(BaseTask):
+    """What tasks that talk to a service share: the keys that they add are the request, as templates."""
+
+    noun: ClassVar[str] = "a task of a service"
+    # Keys that are no template: what is sent must not depend on what an event holds.
+    FIXED: ClassVar[frozenset[str]] = frozenset({"type"})
+
+
+class WebScrapingTask(ServiceTask):
+    """A page of the web, read."""
+
+    noun: ClassVar[str] = "a `web_scraping_task`"
+
+    type: Literal["web_scraping_task"] = needed("`web_scraping_task`")
+    url: Text | None = about(
+        "the page; default: the one text variable whose name ends in `url` or whose regex begins with `^https?`"
+    )
+    max_size: Bytes | None = about("the largest page that is read; default 5MB")
+    obey_robots: bool | None = about("`false`: for pages of your own, robots.txt is not asked")
+
+
+class WebSearchTask(ServiceTask):
+    """A question to a search engine."""
+
+    noun: ClassVar[str] = "a `web_search_task`"
+
+    type: Literal["web_search_task"] = needed("`web_search_task`")
+    query: Text = needed("what to search for")
+    max_results: CountOrTemplate | None = about("how many results at most; default 10")
+    language: Text | None = about("the language of results, such as `en`")
+
+
+class ApiAuth(Spec):
+    """How an API knows us."""
+
+    noun: ClassVar[str] = "`auth`"
+
+    bearer: Text | None = about("a token, as in \"{{ secret('shop_token') }}\"")
+    username: Text | None = about("a user's name")
+    password: Text | None = about("a user's password")
+
+
+class ApiTask(ServiceTask):
+    """A request to an HTTP API."""
+
+    noun: ClassVar[str] = "an `api_task`"
+
+    type: Literal["api_task"] = needed("`api_task`")
+    url: Text = needed("where to")
+    method: Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"] | None = about("default GET")
+    headers: dict[str, Any] | None = about("headers of the request")
+    query: dict[str, Any] | None = about("what stands behind `?` in the address; a list gives a name several times")
+    json_body: Any = about("the body, as JSON", alias="json")
+    body: Any = about("the body, as text")
+    auth: ApiAuth | None = about("`bearer`, or `username` and `password`")
+    expected_status: int | list[int] | None = about("what is a success; default: 200 to 299")
+    idempotency_header: Text | None = about(
+        "the header that tells a repetition from a second request; default `Idempotency-Key`"
+    )
+    max_size: Bytes | None = about("the largest answer that is read; default 5MB")
+
+    @model_validator(mode="after")
+    def _one_body(self) -> ApiTask:
+        if self.json_body is not None and self.body is not None:
+            raise bad_value("has `json` and `body`", "a request has one body: take one of them out")
+        return self
+
+
+class FileTask(ServiceTask):
+    """A file, or a folder, below the folders that the worker allows."""
+
+    noun: ClassVar[str] = "a `file_task`"
+    FIXED: ClassVar[frozenset[str]] = frozenset({"type", "operation", "encoding"})
+
+    type: Literal["file_task"] = needed("`file_task`")
+    operation: Literal["read", "write", "append", "list", "delete", "exists"] = needed(
+        "`read`, `write`, `append`, `list`, `delete` or `exists`"
+    )
+    path: Text = needed("which file; a relative one is below the first of the allowed folders")
+    content: Any = about("what is written: text, or any value as JSON")
+    encoding: Literal["utf-8", "base64"] | None = about("`base64` for files that are no text; default `utf-8`")
+    pattern: Text | None = about("which names `list` gives, such as `*.json`")
+    max_size: Bytes | None = about("the largest file that is read; default 5MB")
+
+
+class DatabaseTask(ServiceTask):
+    """One statement to a database."""
+
+    noun: ClassVar[str] = "a `database_task`"
+    FIXED: ClassVar[frozenset[str]] = frozenset({"type", "connection", "query", "writes"})
+
+    type: Literal["database_task"] = needed("`database_task`")
+    connection: Fixed = needed("the name of the secret that holds the database's SQLAlchemy URL")
+    query: Fixed = needed("one SQL statement; values stand in it as `:name`, never as templates")
+    parameters: dict[str, Any] | None = about("the values of the statement's `:name`")
+    writes: bool | None = about("whether it changes anything; default: by its first word")
+    max_rows: CountOrTemplate | None = about("more rows than this are a failure; default 1000")
+
+
+class EmailTask(ServiceTask):
+    """A message by e-mail."""
+
+    noun: ClassVar[str] = "an `email_task`"
+
+    type: Literal["email_task"] = needed("`email_task`")
+    to: Texts = needed("who gets it")
+    cc: Texts | None = about("who gets a copy")
+    bcc: Texts | None = about("who gets a copy that the others do not see")
+    sender: Text | None = about("who sends it; default: the worker's own address", alias="from")
+    reply_to: Text | None = about("where answers go")
+    subject: Text = needed("its subject")
+    body: Text | None = about("its text")
+    html: Text | None = about("the same as HTML")
+    attachments: list[dict[str, Any]] | None = about(
+        "what goes with it: `{filename, content}`; `encoding: base64` for what is no text, `content_type`"
+    )
+
+
 class LaterTask(BaseTask):
     """A task of a type that this version does not run; `spec.unbuilt` says so. Its own keys are not looked at."""
 
@@ -350,13 +471,46 @@ Task = Annotated[
     | Annotated[ForLoop, Tag("for_loop")]
     | Annotated[WhileLoop, Tag("while_loop")]
     | Annotated[ComponentTask, Tag("component_task")]
+    | Annotated[WebScrapingTask, Tag("web_scraping_task")]
+    | Annotated[WebSearchTask, Tag("web_search_task")]
+    | Annotated[ApiTask, Tag("api_task")]
+    | Annotated[FileTask, Tag("file_task")]
+    | Annotated[DatabaseTask, Tag("database_task")]
+    | Annotated[EmailTask, Tag("email_task")]
     | Annotated[LaterTask, Tag(_LATER)],
     Discriminator(_tag),
 ]
 Branch = Annotated[list[Task], BeforeValidator(_as_list), _OrOne()]
+SERVICE_TASKS: dict[str, type[ServiceTask]] = {
+    "web_scraping_task": WebScrapingTask,
+    "web_search_task": WebSearchTask,
+    "api_task": ApiTask,
+    "file_task": FileTask,
+    "database_task": DatabaseTask,
+    "email_task": EmailTask,
+}
+BUILT_TASKS: dict[str, type[BaseTask]] = {
+    "python_task": PythonTask,
+    "llm_task": LlmTask,
+    **SERVICE_TASKS,
+    "component": ComponentTask,
+    "parallel_group": ParallelGroup,
+    "condition": ConditionTask,
+    "conditional_task": ConditionTask,
+    "for_loop": ForLoop,
+    "while_loop": WhileLoop,
+}
+BUILT_TASK_TYPES = tuple(BUILT_TASKS)
+NAMES: dict[type[BaseTask], str] = {}  # of two names of a model the first
+for _name, _task in BUILT_TASKS.items():
+    NAMES.setdefault(_task, _name)
 ErrorHandling.model_rebuild()
-for _model in (
-    *(BaseTask, PythonTask, LlmTask, LaterTask),
-    *(ParallelGroup, ConditionTask, ForLoop, WhileLoop, ComponentTask),
-):
+_MODELS: tuple[type[BaseTask], ...] = (BaseTask, *dict.fromkeys(BUILT_TASKS.values()), LaterTask)
+for _model in _MODELS:
     _model.model_rebuild()
+
+
+def own_keys(model: type[BaseTask]) -> dict[str, str]:
+    """What a kind of task adds to the common keys: the name of the field by the key."""
+    fields = model.model_fields.items()
+    return {field.alias or name: name for name, field in fields if name not in BaseTask.model_fields}

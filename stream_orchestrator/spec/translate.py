@@ -15,14 +15,7 @@ from stream_orchestrator.spec.located import Located, Path, path_text
 from stream_orchestrator.spec.pipeline import Component, Pipeline
 from stream_orchestrator.spec.problems import Problem
 from stream_orchestrator.spec.scalars import BadScalar, plain
-from stream_orchestrator.spec.tasks import (
-    BUILT_TASK_TYPES,
-    LATER_TASK_TYPES,
-    TASK_TAGS,
-    ErrorHandling,
-    LlmTask,
-    PythonTask,
-)
+from stream_orchestrator.spec.tasks import BUILT_TASK_TYPES, BUILT_TASKS, LATER_TASK_TYPES, TASK_TAGS, ErrorHandling
 from stream_orchestrator.spec.unbuilt import TABLE, Place
 
 _WANTED = {
@@ -188,8 +181,7 @@ _BARE = ("true or false", "a whole number", "a number")
 _PLACES: dict[type[BaseModel], Place] = {
     Pipeline: "pipeline",
     Component: "component",
-    PythonTask: "task",
-    LlmTask: "task",
+    **dict.fromkeys(BUILT_TASKS.values(), "task"),
 }
 
 

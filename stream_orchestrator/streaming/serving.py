@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from stream_orchestrator.plan import names
 from stream_orchestrator.plan.model import Plan
+from stream_orchestrator.plan.models import SERVICES
 from stream_orchestrator.plan.stateful import uses_state
 from stream_orchestrator.spec.config import Configuration
 from stream_orchestrator.streaming.deployments import Deployment
@@ -99,6 +100,6 @@ def version_specs(prefix: str, deployed: Deployment) -> list[TopicSpec]:
 
 def services_of(plan: Plan, settings: WorkerSettings) -> tuple[str, ...]:
     """The services a version may ask. Offline, every model is answered by one."""
-    if not plan.services:
-        return ()
-    return ("offline",) if settings.offline else plan.services
+    if not settings.offline:
+        return plan.services
+    return tuple(dict.fromkeys("offline" if service in SERVICES else service for service in plan.services))

@@ -21,6 +21,8 @@ from stream_orchestrator.calls.agent import CallAgent
 from stream_orchestrator.calls.agent import Codec as CallCodec
 from stream_orchestrator.calls.routing import service_of
 from stream_orchestrator.calls.service import CallService
+from stream_orchestrator.calls.service_settings import ServiceSettings
+from stream_orchestrator.calls.services import Services
 from stream_orchestrator.calls.settings import CallSettings
 from stream_orchestrator.calls.turns import Turns
 from stream_orchestrator.errors import HouseError, MissingError
@@ -95,7 +97,8 @@ class Worker:
         self._deployments = Deployments(settings.stream, settings.prefix)
         self._lookup = Lookup(settings.stream)
         calls = CallSettings.from_env(offline=settings.offline, calls=settings.config.section(Calls))
-        self._calls = CallService(calls)
+        services = Services(ServiceSettings.of(settings.config, offline=settings.offline))
+        self._calls = CallService(calls, services=services)
         self._pools: dict[tuple[str, ...], ScriptPool] = {}
         self._call_apps: list[App] = []
         self._callers: list[CallAgent] = []

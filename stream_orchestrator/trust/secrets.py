@@ -30,6 +30,11 @@ def is_ours(name: str) -> bool:
     return name.upper() in _OURS or name.upper().startswith(_OUR_PREFIXES)
 
 
+def looks_secret(name: str) -> bool:
+    """Whether a variable of that name usually holds what nobody should read."""
+    return bool(_SECRET_NAME.search(name.upper()))
+
+
 class Secrets:
     """Reads secrets anew each time, so that a rotated one is seen. Nothing here is kept, logged or cached."""
 
@@ -63,7 +68,7 @@ class Secrets:
     def known(self) -> Iterator[str]:
         """The values that look like secrets by their variable's name, ours included: what must never be said aloud."""
         for name, value in self._environ.items():
-            if _SECRET_NAME.search(name.upper()):
+            if looks_secret(name):
                 yield value
 
     def own(self, name: str) -> str | None:
