@@ -13,6 +13,7 @@ COMMANDS = {
     "fmt": "Format documents in place",
     "plan": "Show what a pipeline compiles to",
     "graph": "Draw the graph of a pipeline",
+    "docs": "Write a page about a pipeline, or the inventory of a folder",
     "run": "Send events through a pipeline and collect every result",
     "worker": "Serve pipelines until told to stop",
     "dev": "Serve pipelines on an embedded broker and reload them when they change",
