@@ -41,17 +41,8 @@ def renewed(folder: Path, *, functions: Sequence[str] = ()) -> str:
 def listing(folder: Path, loaded: Iterable[Loaded]) -> str:
     """Tables of the pipelines, the components and the test documents."""
     loaded = list(loaded)
-    kinds: tuple[tuple[Sequence[str], tuple[str, ...], Callable[[Path, Loaded], Sequence[object]]], ...] = (
-        (
-            ("pipeline", "version", "what it does", "tasks", "models", "sample events", "its output"),
-            ("pipeline",),
-            _pipeline,
-        ),
-        (("component", "version", "what it does", "parameters"), ("component",), _component),
-        (("tests", "kind", "what they show"), _TESTS, _tests),
-    )
     parts = []
-    for columns, names, row in kinds:
+    for columns, names, row in _TABLES:
         rows = [row(folder, each) for each in loaded if each.kind in names]
         parts += [table(columns, rows)] if rows else []
     return "\n\n".join(parts) or "Nothing yet."
@@ -117,3 +108,14 @@ def _relative(folder: Path, path: Path) -> str:
 def _lines(path: Path) -> Iterator[str]:
     with path.open(encoding="utf-8") as file:
         yield from file
+
+
+_TABLES: tuple[tuple[Sequence[str], Sequence[str], Callable[[Path, Loaded], Sequence[object]]], ...] = (
+    (
+        ("pipeline", "version", "what it does", "tasks", "models", "sample events", "its output"),
+        ("pipeline",),
+        _pipeline,
+    ),
+    (("component", "version", "what it does", "parameters"), ("component",), _component),
+    (("tests", "kind", "what they show"), _TESTS, _tests),
+)

@@ -8,6 +8,7 @@ from __future__ import annotations
 PROGRAM = "stream-orchestrator"
 
 COMMANDS = {
+    "init": "Make a new pipeline from a template",
     "validate": "Check files and folders, every document in them",
     "lint": "Check files and folders, and give advice",
     "fmt": "Format documents in place",

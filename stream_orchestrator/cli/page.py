@@ -17,7 +17,7 @@ from stream_orchestrator.plan import draw, names
 from stream_orchestrator.plan.functions import functions_of
 from stream_orchestrator.plan.lint.subject import tasks_in
 from stream_orchestrator.plan.loading import Loaded
-from stream_orchestrator.plan.model import START, Plan, TaskPlan
+from stream_orchestrator.plan.model import START, Plan, TaskPlan, every
 from stream_orchestrator.plan.models import current
 
 TOKENS = 1000  # of the example calls in the table of costs
@@ -67,56 +67,51 @@ def _variable(name: str, given: dict[str, Any]) -> Sequence[object]:
 
 
 def _tasks(data: dict[str, Any], plan: Plan | None) -> Iterator[str]:
-    planned = {task.name: task for task in plan.tasks} if plan else {}
-    rows = [
-        _row(path, task, planned) for path, task in tasks_in(data.get("tasks"), ("tasks",)) if "fallback" not in path
-    ]
     yield "## Tasks"
+    rows = _planned(plan.tasks, 0) if plan is not None else _written(data)
     yield table(("task", "kind", "after", "model", "when it fails", "what it does"), rows)
     output = data.get("output", data.get("outputs"))
     if output is not None:
-        yield f"The output is `{_json(output) if not isinstance(output, str) else output}`."
+        yield f"The output is `{_json(output)}`."
 
 
-def _row(path: tuple[str | int, ...], task: dict[str, Any], planned: dict[str, TaskPlan]) -> Sequence[object]:
-    name = str(task.get("name", ""))
-    depth = sum(part == "tasks" or part in ("then", "else") for part in path) - 1
-    plan = planned.get(name) if depth == 0 else None
-    after = [each for each in plan.upstream if each != START] if plan else _listed(task.get("depends_on"))
-    shown = f"{'↳ ' * depth}`{name}`"
-    return (
-        shown,
-        task.get("type", ""),
-        ", ".join(after),
-        _models(task, plan),
-        _failure(task),
-        task.get("description", ""),
-    )
+def _planned(tasks: Iterable[TaskPlan], depth: int) -> Iterator[Sequence[object]]:
+    """Every task, and below a container what is inside of it."""
+    for task in tasks:
+        models = [str(each.options["model"]) for each in task.variants if each.options.get("model")]
+        after = ", ".join(name for name in task.upstream if name != START)
+        told = ", then ".join(dict.fromkeys(models))
+        yield _name(task.name, depth), task.kind, after, told, _failure(task), task.description
+        for body in task.bodies:
+            yield from _planned(body.tasks, depth + 1)
 
 
-def _models(task: dict[str, Any], plan: TaskPlan | None) -> str:
-    if plan is None:
-        return str(task.get("model", ""))
-    found = [str(variant.options["model"]) for variant in plan.variants if variant.options.get("model")]
-    return ", then ".join(dict.fromkeys(found))
+def _failure(task: TaskPlan) -> str:
+    retries = task.variants[0].retries if task.variants else 0
+    said = [f"{retries} {'retry' if retries == 1 else 'retries'}"] if retries else []
+    said += [f"`{variant.name}`" for variant in task.variants[1:]]
+    said += [f"`{_json(task.fallback_value)}`"] if task.has_fallback_value else []
+    end = {"skip": "is skipped", "continue": "is null", "abort_pipeline": ""}[task.on_failure]
+    return ", then ".join([*said, end] if end else said)
 
 
-def _failure(task: dict[str, Any]) -> str:
-    given = task.get("error_handling")
-    errors = given if isinstance(given, dict) else {}
-    fallbacks = errors.get("fallback") or []
-    listed = [fallbacks] if isinstance(fallbacks, dict) else fallbacks
-    said = [f"{errors['retry_count']} retries"] if errors.get("retry_count") else []
-    said += [f"`{each['name']}`" for each in listed if isinstance(each, dict) and "name" in each]
-    if "fallback_value" in errors:
-        said.append(f"`{_json(errors['fallback_value'])}`")
-    return ", then ".join(said) or {"skip": "is skipped", "continue": "is null"}.get(str(errors.get("on_failure")), "")
+def _written(data: dict[str, Any]) -> Iterator[Sequence[object]]:
+    """The tasks of a component, which has no plan of its own."""
+    for path, task in tasks_in(data.get("tasks"), ("tasks",)):
+        if "fallback" not in path:
+            depth = sum(isinstance(part, int) for part in path) - 1
+            after = ", ".join(_listed(task.get("depends_on")))
+            model, description = task.get("model", ""), task.get("description", "")
+            yield _name(str(task.get("name", "")), depth), task.get("type", ""), after, model, "", description
+
+
+def _name(name: str, depth: int) -> str:
+    return f"{'↳ ' * depth}`{name}`"
 
 
 def _costs(plan: Plan) -> Iterator[str]:
-    rows = [
-        row for task in plan.tasks for variant in task.variants for row in _cost(task, variant.name, variant.options)
-    ]
+    variants = ((task, variant) for task in every(plan.tasks) for variant in task.variants)
+    rows = [row for task, variant in variants for row in _cost(task, variant.name, variant.options)]
     if rows:
         yield "## Cost"
         yield (
@@ -124,8 +119,7 @@ def _costs(plan: Plan) -> Iterator[str]:
             f"answer that the task allows ({TOKENS:,} tokens where it says nothing)."
         )
         yield table(("task", "model", "1M tokens in", "1M tokens out", "a call"), rows)
-        if any(len(task.variants) > 1 for task in plan.tasks):
-            yield "Fallbacks are asked only when the task fails. A retry is a call more."
+        yield "A fallback is asked when its task fails. Each retry, item of a group and iteration is a call more."
 
 
 def _cost(task: TaskPlan, variant: str, options: dict[str, Any]) -> Iterator[Sequence[object]]:
@@ -167,12 +161,13 @@ def _needs(plan: Plan) -> Iterator[str]:
 
 def _changelog(data: dict[str, Any]) -> Iterator[str]:
     log = data.get("changelog")
-    entries = [each for each in log if isinstance(each, dict)] if isinstance(log, list) else []
-    if entries:
+    rows = [
+        (each.get("version", ""), each.get("date", ""), "; ".join(_listed(each.get("changes"))))
+        for each in (log if isinstance(log, list) else ())
+        if isinstance(each, dict)
+    ]
+    if rows:
         yield "## Changelog"
-        rows = [
-            (each.get("version", ""), each.get("date", ""), "; ".join(_listed(each.get("changes")))) for each in entries
-        ]
         yield table(("version", "date", "changes"), rows)
 
 
@@ -181,6 +176,7 @@ def _listed(value: Any) -> list[str]:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table; what stands in a cell cannot break it."""
     lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     lines += [f"| {' | '.join(_cell(value) for value in row)} |" for row in rows]
     return "\n".join(lines)

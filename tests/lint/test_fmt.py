@@ -107,6 +107,14 @@ def test_what_changes_and_what_stays(before: str, after: str) -> None:
     assert formatted(after, file="a.yaml") == after
 
 
+def test_a_text_of_several_files_stays_one() -> None:
+    text = "# config/base.yaml\nlogging: {level: INFO}\nname: a\n\n# config/dev.yaml\ncache: {}\nextends: base.yaml\n"
+    made = formatted(text, file="config.yaml")
+    assert made.startswith("# config/base.yaml\nname: a\n")
+    assert [each.part for each in load_text(made)] == ["config/base.yaml", "config/dev.yaml"]
+    assert formatted(made, file="config.yaml") == made
+
+
 def test_a_broken_document_is_refused_with_its_problems() -> None:
     with pytest.raises(Unformattable) as caught:
         formatted("name: a\nname: b\n", file="a.yaml")

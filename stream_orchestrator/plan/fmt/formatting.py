@@ -17,6 +17,7 @@ from stream_orchestrator.errors import SpecError
 from stream_orchestrator.plan.compile import examine
 from stream_orchestrator.plan.fmt.emitting import Emitter
 from stream_orchestrator.plan.fmt.layout import Node, Section, sections
+from stream_orchestrator.spec.bundles import parts_of
 from stream_orchestrator.spec.documents import kind_of, read
 from stream_orchestrator.spec.loader import load_text
 from stream_orchestrator.spec.located import Located
@@ -45,15 +46,21 @@ def formatted(text: str, *, file: str = "") -> str:
 
 
 def _candidates(text: str, before: list[Located]) -> Iterator[str]:
-    lines = text.split("\n")
-    ends = lines[-1] == ""
-    lines = lines[:-1] if ends else lines
-    made = _written(text, lines, before)
+    parts = parts_of(text, text.removesuffix("\n").split("\n"))
+    chunks = [part.text.lstrip("\n") if len(parts) > 1 else part.text for part in parts]
+    inside = [[each for each in before if len(parts) == 1 or each.part == part.path] for part in parts]
+    made = "\n".join(_chunk(chunk, documents) for chunk, documents in zip(chunks, inside, strict=True))
+    yield made
+    if not text.endswith("\n"):  # a block at the very end has one line end less without it
+        yield made.removesuffix("\n")
+
+
+def _chunk(text: str, documents: list[Located]) -> str:
+    lines = text.removesuffix("\n").split("\n")
+    made = _written(text, lines, documents)
     while made and not made[-1] and not _keeps_blanks(text):
         made.pop()
-    yield "\n".join(made) + "\n"
-    if not ends:  # a block at the very end has one line end less without it
-        yield "\n".join(made)
+    return "\n".join(made) + "\n"
 
 
 def _keeps_blanks(text: str) -> bool:

@@ -11,10 +11,11 @@ from functools import lru_cache
 from pydantic import BaseModel
 
 from stream_orchestrator.spec import kinds
+from stream_orchestrator.spec.bodies import ELSE, THEN
 from stream_orchestrator.spec.pipeline import Change, Variable
 from stream_orchestrator.spec.tasks import BaseTask, ErrorHandling
 
-TASK_HOLDERS = frozenset(("tasks", "fallback", "then", "else", "then_tasks", "else_tasks", "if_true", "if_false"))
+TASK_HOLDERS = frozenset(("tasks", "fallback", *THEN, *ELSE))
 _INTRODUCTION = (
     *("name", "type", "version", "description", "author", "contact", "documentation_url", "changelog"),
     *("functions", "env", "timeout"),
@@ -26,7 +27,7 @@ _TASK_BEGIN = (
 )
 _VARIABLE = ("type", "description", "required", "options", "default", "validation", "example")
 _TASK_END = (
-    *("inputs", "parameters", "system", "system_message", "prompt", "script", "tasks", "then", "else"),
+    *("inputs", "parameters", "system", "system_message", "prompt", "script", "tasks", *THEN, *ELSE),
     *("output", "outputs", "error_handling"),
 )
 

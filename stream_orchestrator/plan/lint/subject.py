@@ -17,13 +17,12 @@ from stream_orchestrator.plan.lint.flow import uses_of
 from stream_orchestrator.plan.lint.model import ScriptView, Subject, TaskView, Tree
 from stream_orchestrator.plan.lint.sources import ScriptSources, texts_of
 from stream_orchestrator.plan.scripts import Script, trees
+from stream_orchestrator.spec.bodies import ELSE, THEN
 from stream_orchestrator.spec.located import Located, Path
 from stream_orchestrator.spec.tasks import BUILT_TASK_TYPES, LATER_TASK_TYPES
 
 TASK_TYPES = frozenset((*BUILT_TASK_TYPES, *LATER_TASK_TYPES))
-HOLDERS = frozenset(
-    ("tasks", "fallback", "then", "else", "else_tasks", "if_true", "if_false", "body", "children", "steps")
-)
+HOLDERS = frozenset(("tasks", "fallback", "steps", "children", *THEN, *ELSE))
 _OURS = frozenset(("context", "logger", "process_with_llm", "inputs", "tasks", "item", "run", "env", "input_data"))
 _KNOWN = frozenset(dir(builtins)) | _OURS
 
