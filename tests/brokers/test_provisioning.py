@@ -27,6 +27,8 @@ KINDS = [
     "input",
     "plans",
     "results",
+    "state",
+    "state-table",
     "table",
 ]
 PRODUCTION = Profile(production=True)
@@ -61,7 +63,7 @@ async def test_missing_topics_are_told_then_made_then_present(broker: Broker) ->
     again = await apply(broker.settings, specs)
     assert [(state.state, state.differences) for state in again] == [("present", ())] * len(specs)
     counts = await partitions_of(broker.settings, [spec.name for spec in specs])
-    assert counts == {broker.topic(kind): 1 if kind == "plans" else 3 for kind in KINDS}
+    assert counts == {broker.topic(kind): topic_kinds()[kind].fixed or 3 for kind in KINDS}
     table = again[KINDS.index("table")].as_json()
     assert table["config"]["cleanup.policy"] == "compact"
     assert set(table) == {"name", "partitions", "config", "state"}

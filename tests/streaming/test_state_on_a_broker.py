@@ -73,9 +73,7 @@ class Site:
             self.plans[name] = load_plan(folder / f"{name}.yaml")
 
     async def start(self, *served: str) -> Worker:
-        settings = WorkerSettings(
-            stream=self.broker.settings, prefix=self.broker.prefix, partitions=2, offline=True, script_workers=2
-        )
+        settings = WorkerSettings(stream=self.broker.settings, prefix=self.broker.prefix, partitions=2, offline=True)
         worker = Worker(settings, [self.plans[name] for name in served])
         self.workers.append(worker)
         await worker.start()
