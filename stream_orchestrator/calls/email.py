@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping
 from email.errors import MessageError
 from email.message import EmailMessage
-from email.policy import SMTP as POLICY
+from email.policy import SMTP
 from email.utils import formatdate, getaddresses, parseaddr
 from typing import Any
 
@@ -26,6 +26,7 @@ import orjson
 from stream_orchestrator.calls.provider import Job, ServiceFault, Threads
 from stream_orchestrator.calls.service_settings import PREFIX, ServiceSettings, SmtpServer
 
+POLICY = SMTP.clone(cte_type="7bit")  # not every server takes letters beyond ASCII as they are
 STEP_SECONDS = 60.0  # what one command may take; the whole is bounded by the deadline
 MOST_BYTES = 9 * 1024 * 1024
 
@@ -138,7 +139,7 @@ class _Conversation:
         except smtplib.SMTPResponseException as error:
             raise _of_code(error.smtp_code, error.smtp_error, "the connection") from error
         except (smtplib.SMTPException, OSError, ssl.SSLError) as error:
-            late = isinstance(error, TimeoutError)
+            late = isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError)
             said = f"{self._server.host}: {' '.join(str(error).split()) or type(error).__name__}"
             word = "timeout" if late else "disconnected" if self._left else "unreachable"
             raise ServiceFault(word, said, retryable=True, ambiguous=self._left) from error

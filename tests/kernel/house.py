@@ -19,7 +19,10 @@ from stream_orchestrator.kernel.memory import App, Crashed, MemoryRecord, Virtua
 from stream_orchestrator.kernel.rows import Codec
 from stream_orchestrator.kernel.wires import Wires
 from stream_orchestrator.plan.model import Plan
+from stream_orchestrator.plan.services import SERVICE_OF_KIND
 from stream_orchestrator.spec.inputs import InputRules
+
+SERVICES = ("m", *SERVICE_OF_KIND.values())
 
 
 @dataclass
@@ -89,8 +92,8 @@ class House:
             audit="audit",
             internal_dlq="internal.dlq",
             route=lambda model: "m",
-            calls={"m": "calls.m"},
-            shards={"m": 1},
+            calls=dict.fromkeys(SERVICES, "calls.m"),
+            shards=dict.fromkeys(SERVICES, 1),
         )
         rules = InputRules.from_plan(made.inputs, made.input_validation)
         engine = Engine(
