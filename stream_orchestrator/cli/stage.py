@@ -43,13 +43,15 @@ class Stage:
         """The serving process."""
         return self._pid
 
-    async def ask(self, value: bytes, *, key: bytes | None = None) -> Record:
-        """Send an event; the record of its result."""
-        run_id = uuid.uuid4().hex
+    async def ask(
+        self, value: bytes, *, key: bytes | None = None, run_id: str = "", headers: tuple[tuple[str, bytes], ...] = ()
+    ) -> Record:
+        """Send an event; the record of its result. Without a run id it gets one of its own."""
+        run_id = run_id or uuid.uuid4().hex
         coming: asyncio.Future[Record] = asyncio.get_running_loop().create_future()
         self._waiting[run_id] = coming
         try:
-            await self._sender.send(Outgoing(value, key=key, headers=(("run-id", run_id.encode()),)))
+            await self._sender.send(Outgoing(value, key=key, headers=(*headers, ("run-id", run_id.encode()))))
             return await coming
         finally:
             del self._waiting[run_id]

@@ -13,20 +13,23 @@ from pathlib import Path
 from typing import Any
 
 from stream_orchestrator.cli import voice
-from stream_orchestrator.cli.broker import any_broker
+from stream_orchestrator.cli.broker import any_broker, existing_broker
 from stream_orchestrator.cli.interrupts import terminated_as_interrupted
 from stream_orchestrator.cli.load_progress import LoadProgress
 from stream_orchestrator.cli.on_broker import OnBroker, refuse_impossible
 from stream_orchestrator.cli.sources import absolute, check_functions
 from stream_orchestrator.cli.stage import given_functions, staged
 from stream_orchestrator.cli.surroundings import configured, prefix_of
+from stream_orchestrator.cli.test_tables import load_table, replay_table
 from stream_orchestrator.errors import UsageError
-from stream_orchestrator.testkit.documents import TestDocument, collect
+from stream_orchestrator.testkit.documents import AnyRun, TestDocument, collect
 from stream_orchestrator.testkit.integration import IntegrationRun
 from stream_orchestrator.testkit.junit import write_junit
-from stream_orchestrator.testkit.load import PATIENCE, Load, LoadOptions, LoadRun
+from stream_orchestrator.testkit.load import PATIENCE, LoadOptions, LoadRun
 from stream_orchestrator.testkit.outcome import Outcome, Report, summary
 from stream_orchestrator.testkit.playing import play
+from stream_orchestrator.testkit.recorded import recorded_runs
+from stream_orchestrator.testkit.replay import ReplayRun
 from stream_orchestrator.testkit.running import InMemory, Runner
 from stream_orchestrator.testkit.suites import SuiteRun
 
@@ -58,11 +61,16 @@ async def run_tests(job: TestJob) -> int:
     configured(job.files)
     check_functions(job.functions)
     progress = LoadProgress()
-    options = LoadOptions(time_scale=job.time_scale, patience=job.timeout or PATIENCE, tell=progress)
+    options = LoadOptions(
+        time_scale=job.time_scale,
+        patience=job.timeout or PATIENCE,
+        run_patience=job.timeout or PATIENCE_OF_A_TEST,
+        tell=progress,
+    )
     given = absolute(job.functions)
     ready = [(each, each.prepare(given, offline=job.offline, load=options)) for each in collect(job.files)]
     if job.broker is not None:
-        for mocks in (each for _, run in ready if not isinstance(run, LoadRun) for each in run.mocks):
+        for mocks in (each for _, run in ready if isinstance(run, SuiteRun | IntegrationRun) for each in run.mocks):
             refuse_impossible(mocks)
     reports = []
     with terminated_as_interrupted():
@@ -75,9 +83,11 @@ async def run_tests(job: TestJob) -> int:
     return _report(job, reports)
 
 
-async def _played(job: TestJob, document: TestDocument, run: SuiteRun | IntegrationRun | LoadRun) -> Report:
+async def _played(job: TestJob, document: TestDocument, run: AnyRun) -> Report:
     if isinstance(run, LoadRun):
         return await _loaded(job, document, run)
+    if isinstance(run, ReplayRun):
+        return await _replayed(job, document, run)
     timeout = job.timeout or PATIENCE_OF_A_TEST
     if job.broker is None:
         return await _play(document, run, InMemory(offline=job.offline, timeout=timeout))
@@ -93,6 +103,24 @@ async def _play(document: TestDocument, run: SuiteRun | IntegrationRun, runner: 
         await runner.close()
 
 
+async def _replayed(job: TestJob, document: TestDocument, run: ReplayRun) -> Report:
+    subject = run.subject
+    if run.recorded is None:
+        source = existing_broker(job.broker)
+        run.recorded = await recorded_runs(source, _prefix(job), subject.plan.slug, last=run.last)
+    asked = "no model" if job.offline or not subject.plan.models else ", ".join(subject.plan.models)
+    voice.say(voice.printable(f"  {len(run.recorded)} events are run again; asked for real: {asked}"))
+    options = [*given_functions(subject.functions), *(["--offline"] if job.offline else [])]
+    async with (
+        any_broker("embedded") as settings,
+        staged(settings, subject.path, subject.plan, options=options) as target,
+    ):
+        found = await play(document, run, target, _tell)
+    if not job.as_json:
+        replay_table(run.pairs)
+    return found
+
+
 async def _loaded(job: TestJob, document: TestDocument, run: LoadRun) -> Report:
     subject = run.subject
     options = [*given_functions(subject.functions), *(["--offline"] if job.offline else [])]
@@ -101,7 +129,7 @@ async def _loaded(job: TestJob, document: TestDocument, run: LoadRun) -> Report:
         async with stage as target:
             found = await play(document, run, target, _tell)
     if not job.as_json:
-        _load_table(run.loads)
+        load_table(run.loads)
     return found
 
 
@@ -141,15 +169,3 @@ def _rows(reports: Iterable[Report]) -> Iterable[list[Any]]:
     for report in reports:
         counts = [report.count(status) for status in ("passed", "failed", "error")]
         yield [report.name, report.pipeline, len(report.outcomes), *counts, f"{report.seconds:.2f}"]
-
-
-def _load_table(loads: Iterable[Load]) -> None:
-    columns = ["SCENARIO", "SENT", "ERRORS", "RESULTS/S", "P50", "P95", "P99", "MAX", "IN FLIGHT", "CPU", "MEMORY"]
-    voice.table(columns, map(_load_row, loads), right=columns[1:])
-
-
-def _load_row(load: Load) -> list[Any]:
-    told = load.to_json()
-    times = [f"{told['response_time'][name]:.3f}" for name in ("p50", "p95", "p99", "max")]
-    used = [f"{told['cpu_share'] * 100:.0f}%", f"{told['memory_bytes'] / 1e6:.0f}MB"]
-    return [load.scenario.name, load.sent, load.errors, told["throughput"], *times, load.most_in_flight, *used]

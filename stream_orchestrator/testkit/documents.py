@@ -21,9 +21,11 @@ from stream_orchestrator.spec.problems import raise_errors
 from stream_orchestrator.spec.testing import IntegrationTest, LoadTest, ReplayTest, TestSuite
 from stream_orchestrator.testkit.integration import IntegrationRun
 from stream_orchestrator.testkit.load import LOAD, LoadOptions, LoadRun
+from stream_orchestrator.testkit.replay import ReplayRun
 from stream_orchestrator.testkit.suites import SuiteRun
 
 KINDS = ("test_suite", "integration_test", "load_test", "replay_test")
+AnyRun = SuiteRun | IntegrationRun | LoadRun | ReplayRun
 TestModel = TestSuite | IntegrationTest | LoadTest | ReplayTest
 
 
@@ -40,9 +42,7 @@ class TestDocument:
     model: TestModel
     functions: tuple[str, ...]
 
-    def prepare(
-        self, functions: Sequence[str] = (), *, offline: bool, load: LoadOptions = LOAD
-    ) -> SuiteRun | IntegrationRun | LoadRun:
+    def prepare(self, functions: Sequence[str] = (), *, offline: bool, load: LoadOptions = LOAD) -> AnyRun:
         """Ready to be played. `functions`: further files and modules, which win over those of the document."""
         given: dict[str, Any] = {"title": self.title, "offline": offline}
         given["functions"] = (*self.functions, *functions)
@@ -54,7 +54,7 @@ class TestDocument:
             case LoadTest():
                 return LoadRun(self.model, self.path, load=load, **given)
             case ReplayTest():
-                raise UsageError(f"{self.path}: a {self.kind} is not built yet", hint="leave it out for now")
+                return ReplayRun(self.model, self.path, patience=load.run_patience, **given)
 
 
 def read_tests(path: Path) -> list[TestDocument]:

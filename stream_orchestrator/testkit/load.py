@@ -104,11 +104,15 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOptions:
-    """How loads are put on. `time_scale`: durations are multiplied by it, rates are not. `patience`: seconds for the
-    results that are not there when the last event was sent. `tell` is called now and then."""
+    """How loads are put on.
+
+    `time_scale`: durations are multiplied by it, rates are not. `patience`: seconds for the results that are not there
+    when the last event was sent. `run_patience`: the same for one run of a replay. `tell` is called now and then.
+    """
 
     time_scale: float = 1.0
     patience: float = PATIENCE
+    run_patience: float = 600.0
     tell: TellLoad = lambda load: None
 
 

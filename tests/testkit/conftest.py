@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
+T = TypeVar("T")
 Write = Callable[[str, str], Path]
 
 
@@ -22,3 +26,14 @@ def write(tmp_path: Path) -> Write:
         return path
 
     return make
+
+
+@pytest.fixture
+def asking() -> Callable[[Coroutine[Any, Any, T]], T]:
+    """Asks a broker something from a test that is no coroutine, because commands have loops of their own."""
+
+    def ask(work: Coroutine[Any, Any, T]) -> T:
+        with ThreadPoolExecutor(1) as threads:
+            return threads.submit(asyncio.run, work).result()
+
+    return ask
