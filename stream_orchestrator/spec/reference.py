@@ -88,11 +88,15 @@ def _kind(schema: dict[str, Any]) -> str:
 _WORDS = {"string": "text", "object": "map", "integer": "whole number", "boolean": "true or false", "array": "list"}
 
 
+_IDLE = ("deployment", "monitoring")  # kinds that are checked, and that nothing carries out
+
+
 def _other_kinds() -> str:
     names = ", ".join(f"`{kind.name}`" for kind in kinds.KINDS if kind.name != kinds.PIPELINE)
+    idle = " and ".join(f"`{name}`" for name in _IDLE)
     return (
         "### Other kinds of documents\n\n"
-        f"These are checked by `validate` and not run yet: {names}.\n"
+        f"{names}: `validate` checks them all. [Tests](testing.md) are run by `test`; {idle} are not carried out yet.\n"
         f"`stream-orchestrator schema KIND` prints their JSON Schema ({DIALECT}).\n"
     )
 
