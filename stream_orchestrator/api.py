@@ -7,6 +7,8 @@ import os
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,10 +25,10 @@ from stream_orchestrator.calls.services import Services as RealServices
 from stream_orchestrator.calls.services import offline_message
 from stream_orchestrator.calls.settings import CallSettings
 from stream_orchestrator.errors import MissingError, SpecError
-from stream_orchestrator.kernel import events, ids, results
+from stream_orchestrator.kernel import events, ids, outside, results
 from stream_orchestrator.kernel.effects import Answer, CallRequest, Request, ServiceRequest
 from stream_orchestrator.kernel.engine import Engine
-from stream_orchestrator.kernel.events import Begin
+from stream_orchestrator.kernel.events import Begin, Ended
 from stream_orchestrator.kernel.identity import payload_of
 from stream_orchestrator.kernel.memory import App, World
 from stream_orchestrator.kernel.memory_state import Desk, State
@@ -113,15 +115,16 @@ class Pipeline:
         try:
             await pool.start()
             self._complete(pool)
-            return await self._play(run_id, payload, rules=rules, pool=pool, attempt=attempt, desk=desk)
+            other = partial(_Outside, functions=functions, models=models)
+            return await self._play(run_id, payload, rules=rules, pool=pool, attempt=attempt, desk=desk, run=other)
         finally:
             await pool.close()
             await calls.close()
 
     async def _play(
-        self, run_id: str, payload: bytes, *, rules: InputRules, pool: ScriptPool, attempt: Any, desk: Desk
+        self, run_id: str, payload: bytes, *, rules: InputRules, pool: ScriptPool, attempt: Any, desk: Desk, run: Any
     ) -> Result:
-        world, wires = World(clock=time.time), _wires()
+        world, wires = World(clock=time.time), _wires(self.plan)
         desk.join(world, wires)
         engine = Engine(
             plan=self.plan,
@@ -135,6 +138,8 @@ class Pipeline:
         )
         agents = {agent.topic: agent for agent in engine.agents()}
         world.add(App(agents, Codec(), engine.on_due, engine.on_recovered))
+        if others := self._others():
+            world.add(App({wires.inputs[each]: run(other) for each, other in others.items()}, Codec(), _no, _no))
         caller = CallAgent(topic="calls", answers="answers", letters=wires.internal_dlq, attempt=attempt, send=_nobody)
         world.add(App({"calls": caller}, CallCodec(), caller.on_due, caller.on_recovered))
         world.append(wires.inbox(START), None, events.encode(self._begin(run_id, payload)))
@@ -146,6 +151,15 @@ class Pipeline:
         result = Result(**orjson.loads(world.topics[wires.results][0].value or b""))
         self.state.note(self.plan.slug, result.status, result.output)
         return result
+
+    def _others(self) -> dict[str, Pipeline]:
+        """The other pipelines that this one runs, by slug."""
+        known = {plan.slug: Pipeline(plan, state=self.state) for file in self.plan.beside for plan in [load_plan(file)]}
+        missing = [slug for slug in self.plan.pipelines if slug not in known]
+        if missing:
+            message = f"{self.plan.title!r} runs the pipeline `{missing[0]}`, which is not known here"
+            raise MissingError(message, hint="name it by its file in `pipeline:`, so that it can be found")
+        return {slug: known[slug] for slug in self.plan.pipelines}
 
     def _begin(self, run_id: str, payload: bytes) -> Begin:
         now = time.time()
@@ -202,6 +216,29 @@ def load(path: str | PathLike[str], *, state: State | None = None) -> Pipeline:
     if not file.is_file():
         raise SpecError(f"there is no file {file}", hint="give the path of a pipeline document")
     return Pipeline(load_plan(file), state=state)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outside:
+    """The input topic of another pipeline, in memory: its runs are made on the spot."""
+
+    pipeline: Pipeline
+    functions: Functions
+    models: Models | None
+
+    async def receive(self, record: Any, part: Any) -> None:
+        """Run an event, and send the result the way that it came with."""
+        way = outside.decode(record.header(outside.WAY))
+        if way is None:
+            return
+        result = await self.pipeline.run(orjson.loads(record.value), functions=self.functions, models=self.models)
+        report = outside.report_of(way, orjson.dumps(result.model_dump()))
+        ended = Ended(run_id=way.run_id, item=way.item, index=way.index, report=report)
+        await part.publish(way.inbox, partition=0, key=None, value=events.encode(ended))
+
+
+def _no(*_: Any) -> None:
+    return None
 
 
 class _Attempt(Protocol):
@@ -288,8 +325,9 @@ def _name(function: Any) -> str:
     return str(name)
 
 
-def _wires() -> Wires:
+def _wires(plan: Plan) -> Wires:
     return Wires(
+        inputs={slug: f"{slug}.input" for slug in plan.pipelines},
         inbox_prefix="run.",
         results="results",
         dlq="dlq",

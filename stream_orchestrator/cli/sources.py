@@ -33,11 +33,26 @@ def read_sources(paths: Iterable[Path], functions: Sequence[str] = ()) -> Source
     loaded = [each for path in paths for each in load_path(path, functions=functions, config=config)]
     problems = tuple(problem for each in loaded for problem in each.problems)
     raise_errors(problems)
-    plans = tuple(each.plan for each in loaded if each.plan is not None)
+    plans = with_others(tuple(each.plan for each in loaded if each.plan is not None), functions)
     if not plans:
         raise UsageError("there is no pipeline in what was named", hint="a pipeline is a document with `tasks:`")
     _refuse_twins(plans)
     return Sources(plans, problems)
+
+
+def with_others(plans: tuple[Plan, ...], functions: Sequence[str] = ()) -> tuple[Plan, ...]:
+    """These pipelines, and those that they run and name by their files: somebody has to serve them."""
+    found = {plan.slug: plan for plan in reversed(plans)}
+    todo = [file for plan in plans for file in plan.beside]
+    more: list[Plan] = []
+    while todo:
+        file = Path(todo.pop())
+        plan = load_plan(file, functions=functions, config=configured([file]))
+        if plan.slug not in found:
+            found[plan.slug] = plan
+            more.append(plan)
+            todo += plan.beside
+    return (*plans, *more)
 
 
 def read_plan(path: Path, functions: Sequence[str] = ()) -> Plan:

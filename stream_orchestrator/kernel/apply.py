@@ -217,7 +217,7 @@ class Stepper(Struct, frozen=True):
         if (held := self._held(row)) is not None:
             return held
         row = replace(row, attempt=row.attempt + 1, attempts=row.attempts + 1, journal={}, call_number=0)
-        row = self._on_time(replace(row, wave=0, carry=None, members=0) if self.task.bodies else row)
+        row = self._on_time(replace(row, wave=0, carry=None, members=0) if self.task.gathers else row)
         decision = self._go(row, lambda kind, attempt: kind.begin(attempt))
         started = Transition("started" if row.attempts == 1 else "retried", row.attempts)
         return replace(decision, transitions=(replace(started, at=self.now), *decision.transitions))
@@ -419,7 +419,7 @@ class Stepper(Struct, frozen=True):
             traceparent=self.traceparent,
         )
         first = several or abort
-        known = len(self.task.upstream) > 1 or row.attempts > 1 or row.calls > 0 or bool(self.task.bodies)
+        known = len(self.task.upstream) > 1 or row.attempts > 1 or row.calls > 0 or self.task.gathers
         tokens = (token,) * len(self.task.downstream)
         return Decision(row=row, tokens=tokens, first=first, durable=first, hollow=known and not first, abort=abort)
 

@@ -12,55 +12,28 @@ It knows no broker: `ports` is all it needs of one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import cast
 
 from stream_orchestrator.kernel import ids
-from stream_orchestrator.kernel.inbox import Handle, Inbox, Work, ended_by
-from stream_orchestrator.kernel.items import Items
-from stream_orchestrator.kernel.lifecycle import Lifecycle
+from stream_orchestrator.kernel.inbox import Inbox, Work, ended_by
 from stream_orchestrator.kernel.ports import Part
+from stream_orchestrator.kernel.rooms import OpenRoom, Room, room
 from stream_orchestrator.kernel.rows import MemberRow, RunRow, StepRow, Stub
 from stream_orchestrator.kernel.site import Site
-from stream_orchestrator.kernel.steps import Steps
-from stream_orchestrator.kernel.telling import Telling
-from stream_orchestrator.plan.model import RESULT, START
-
-
-@dataclass(frozen=True, slots=True)
-class _Room:
-    """The pipeline itself, or the body of a container: where its runs begin, go on and end."""
-
-    site: Site
-    runs: Lifecycle
-    steps: Steps
-
-    def agents(self) -> Iterator[Inbox]:
-        """One agent per task, and `start` and `result`."""
-        yield self._inbox(START, self.steps.on_begin)
-        for task in self.site.plan.tasks:
-            yield self._inbox(task.slug, self.steps.inbox_of(task))
-        yield self._inbox(RESULT, self.runs.on_last)
-
-    def _inbox(self, slug: str, handle: Handle) -> Inbox:
-        return Inbox(self.site.wires.inbox(slug), self.site.wires.internal_dlq, handle)
-
-
-def _room(site: Site) -> _Room:
-    telling, items = Telling(site), Items(site)
-    runs = Lifecycle(site, telling, items)
-    return _Room(site, runs, Steps(site, runs, telling, items))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine(Site):
     """One version's agents, and what wakes them."""
 
-    _rooms: dict[tuple[str, ...], _Room] = field(default_factory=dict, init=False)
+    _rooms: dict[tuple[str, ...], Room | OpenRoom] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         Site.__post_init__(self)
-        self._rooms.update((site.path, _room(site)) for site in (self, *self.bodies()))
+        self._rooms[()] = room(self)
+        for site in self.bodies():
+            self._rooms[site.path] = OpenRoom(site) if site.open else room(site)
 
     def agents(self) -> tuple[Inbox, ...]:
         """One agent per task, and `start` and `result`, of the pipeline and of each body in it."""
@@ -86,7 +59,7 @@ class Engine(Site):
 
     def cancel(self, part: Part, run_id: str) -> Work | None:
         """End a run now, as cancelled. None: it is not running here."""
-        return self._rooms[()].runs.cancel(part, run_id)
+        return self._room_of(None).runs.cancel(part, run_id)
 
     def _resume(self, part: Part, key: bytes) -> Work | None:
         match part.get(key):
@@ -98,5 +71,6 @@ class Engine(Site):
                 return ended_by(part.delete(key))
         return None
 
-    def _room_of(self, run: object) -> _Room:
-        return self._rooms[run.nest.path if isinstance(run, RunRow) and run.nest else ()]
+    def _room_of(self, run: object) -> Room:
+        found = self._rooms[run.nest.path if isinstance(run, RunRow) and run.nest else ()]
+        return found if isinstance(found, Room) else found.of(cast("RunRow", run))

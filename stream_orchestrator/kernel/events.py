@@ -76,7 +76,8 @@ class Nest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where a run stands that is an item of a container, and what it sees of the scope around it.
 
     `parent` waits for it, in `inbox` at `partition`; `root` is the run that an input event began. `path` leads to the
-    body: `("<container>.<body>", ...)`. `skipped` are names whose tasks were skipped.
+    body: `("<container>.<body>", ...)`. `skipped` are names whose tasks were skipped; `tasks` is
+    the plan of an item that brings its own. `depth` counts the pipelines that run it, one through the other.
     """
 
     parent: str
@@ -91,6 +92,8 @@ class Nest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     names: dict[str, Any] = {}
     skipped: tuple[str, ...] = ()
     traceparent: str = ""
+    tasks: str = ""
+    depth: int = 0
 
 
 class Begin(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -17,11 +17,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from stream_orchestrator.kernel import events, ids
+from stream_orchestrator.kernel import events, ids, outside
 from stream_orchestrator.kernel.apply import Decision
 from stream_orchestrator.kernel.events import Begin, Cancel, Ended, Nest, Report
 from stream_orchestrator.kernel.kinds import Item, Spread
 from stream_orchestrator.kernel.ports import Part
+from stream_orchestrator.kernel.results import dumps
 from stream_orchestrator.kernel.rows import MemberRow, RunRow, StepRow
 from stream_orchestrator.kernel.scope import Surroundings, outputs_of
 from stream_orchestrator.kernel.site import Site
@@ -138,7 +139,7 @@ class Items:
 
     def _rows(self, part: Part, run: RunRow) -> Iterator[tuple[TaskPlan, StepRow]]:
         for task in self.site.plan.tasks:
-            row = part.get(ids.step_key(run.run_id, task.slug)) if task.bodies else None
+            row = part.get(ids.step_key(run.run_id, task.slug)) if task.gathers else None
             if isinstance(row, StepRow):
                 yield task, row
 
@@ -149,6 +150,8 @@ class Items:
     ) -> Future[Any]:
         run, item, index = around.run, found.spread.items[place], row.wave + place
         item_id = ids.item_id(run.run_id, task.slug, row.attempts, index)
+        if item.pipeline:
+            return self._send_outside(part, around, task, item, item_id, index)
         home = self._home(part, item, item_id)
         now = part.now()
         deadline = run.deadline if found.spread.timeout is None else min(run.deadline, now + found.spread.timeout)
@@ -162,6 +165,8 @@ class Items:
             index=index,
             label=f"{f'{run.nest.label}/' if run.nest else ''}{task.name}[{index}]",
             traceparent=traceparent,
+            tasks=item.tasks,
+            depth=outside.depth_of(run),
             **_seen(around, row, task.bodies[item.body], item),
         )
         begin = Begin(
@@ -178,10 +183,32 @@ class Items:
         topic = self.site.wires.inside(task.slug, item.body).inbox(START)
         return part.publish(topic, partition=home, key=run.root.encode(), value=events.encode(begin))
 
+    def _send_outside(
+        self, part: Part, around: Surroundings, task: TaskPlan, item: Item, item_id: str, index: int
+    ) -> Future[Any]:
+        """An event for another pipeline. Its result comes back by the way that the event carries along."""
+        run, inbox = around.run, self.site.wires.inbox(task.slug)
+        way = outside.Way(
+            inbox=inbox,
+            partition=part.number,
+            run_id=run.run_id,
+            item=item_id,
+            index=index,
+            label=f"{task.name}[{item.name or item.pipeline}]",
+            depth=outside.depth_of(run) + 1,
+        )
+        run_id = outside.run_id(around.plan.slug, item_id)
+        trace = ids.traceparent(run.trace_id, ids.span_of(around.plan.slug, run.run_id, task.name))
+        headers = (("run-id", run_id.encode()), ("traceparent", trace.encode()), (outside.WAY, outside.encode(way)))
+        topic = self.site.wires.inputs[item.pipeline]
+        return part.publish(topic, partition=None, key=run_id.encode(), value=dumps(item.values), headers=headers)
+
     def _cancel(
         self, part: Part, run: RunRow, task: TaskPlan, row: StepRow, found: Gathering, place: int
-    ) -> Future[Any]:
+    ) -> Future[Any] | None:
         item = found.spread.items[place]
+        if item.pipeline:
+            return None  # the run of another pipeline is its own: it ends as it would have
         item_id = ids.item_id(run.run_id, task.slug, row.attempts, row.wave + place)
         topic = self.site.wires.inside(task.slug, item.body).inbox(START)
         value = events.encode(Cancel(run_id=item_id))

@@ -47,13 +47,16 @@ class Item(Struct, frozen=True, kw_only=True):
     """One item of a container: which body runs, the names that it alone sees (`values` as input variables), and by what
     name its output is known.
 
-    `spread`: its partition depends on its index; else it stays at the home of its run.
+    `tasks`: the plan of its tasks, where they are data. `pipeline`: the slug of another pipeline that gets `values` as
+    its event, instead of a body. `spread`: its partition depends on its index; else it stays at the home of its run.
     """
 
     body: int = 0
     names: dict[str, Any] = {}
     values: dict[str, Any] = {}
     name: str = ""
+    tasks: str = ""
+    pipeline: str = ""
     spread: bool = False
 
 

@@ -34,7 +34,8 @@ Fetch = Callable[[str, int, int], Awaitable[bytes | None]]
 class Site:
     """One version as its agents see it. `fetch` re-reads a result record by its position, for copies of ended runs.
 
-    `path` leads to the body of a container (empty: the pipeline itself), `shows` are its tasks that others read.
+    `path` leads to the body of a container (empty: the pipeline itself), `shows` are its tasks that others read,
+    and `open` says that they come with each run.
     `passing`: a token with only one way to go is taken by the next task within the same slot, and does not travel.
     """
 
@@ -53,6 +54,7 @@ class Site:
     leaves: frozenset[str] = frozenset()
     path: tuple[str, ...] = ()
     shows: tuple[str, ...] = ()
+    open: bool = False
     gatherings: dict[bytes, Any] = field(default_factory=dict)
     _inputs: OrderedDict[str, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=OrderedDict)
 
@@ -89,6 +91,7 @@ class Site:
                     wires=self.wires.inside(task.slug, number),
                     path=(*self.path, f"{task.slug}.{number}"),
                     shows=body.shows,
+                    open=body.open,
                 )
                 yield site
                 yield from site.bodies()
@@ -116,7 +119,7 @@ class Site:
 
     def send(self, part: Part, slug: str, token: Token, value: bytes | None = None) -> Future[Any]:
         """A token to an inbox of the run's home; `value` when the caller has its bytes already."""
-        headers = (("traceparent", token.traceparent.encode()),)  # the key is the run
+        headers = (("traceparent", token.traceparent.encode()), *self.wires.to(slug))  # the key is the run
         return part.publish(
             self.wires.inbox(slug),
             partition=part.number,

@@ -338,7 +338,7 @@ class Steps:
             await part.write(key)
         elif not decision.durable:
             part.delete(key)
-        if task.bodies:
+        if task.gathers:
             await together(*self.items.over(part, run, task, decision.row))
 
     def _parcel(self, part: Part, task: TaskPlan, run: RunRow, decision: Decision) -> Parcel:

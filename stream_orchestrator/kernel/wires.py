@@ -14,15 +14,17 @@ from stream_orchestrator.kernel.apply import Call
 from stream_orchestrator.kernel.effects import NOTHING, CallRequest, Request
 from stream_orchestrator.kernel.events import Undecodable
 from stream_orchestrator.kernel.rows import RunRow
-from stream_orchestrator.plan.model import TaskPlan
+from stream_orchestrator.plan.model import RESULT, SHARED, START, TaskPlan
 
+TO = "to"
 OWN_HEADERS = frozenset({"run-id", "status", "traceparent", "content-type", "redrive-of"})
 Headers = tuple[tuple[str, bytes], ...]
 
 
 class Wires(Struct, frozen=True, kw_only=True):
     """The topics of one version. `inbox_prefix` ends in a dot; `route` names the service of a model, `calls` its topic,
-    `shards` the partition count of that topic, `partitions` that of the inboxes. `state` is the topic of what outlives
+    `shards` the partition count of that topic, `partitions` that of the inboxes. `inputs` are the input topics of other
+    pipelines, by slug. `state` is the topic of what outlives
     runs.
     """
 
@@ -37,6 +39,7 @@ class Wires(Struct, frozen=True, kw_only=True):
     state: str = ""
     state_shards: int = 1
     partitions: int = 1
+    inputs: Mapping[str, str] = {}
 
     def inbox(self, slug: str) -> str:
         """The inbox of a task (or of `start` and `result`)."""
@@ -46,6 +49,10 @@ class Wires(Struct, frozen=True, kw_only=True):
         """The topics of a container's body: inboxes of its own, all else as here."""
         return replace(self, inbox_prefix=f"{self.inbox_prefix}{slug}.{body}.")
 
+    def to(self, slug: str) -> Headers:
+        """The headers that a token to a task needs beside its own."""
+        return ()
+
     def service_of(self, request: Request) -> str:
         """Who answers a request."""
         return self.route(request.model) if isinstance(request, CallRequest) else request.service
@@ -53,6 +60,18 @@ class Wires(Struct, frozen=True, kw_only=True):
     def reaches(self, request: Request) -> bool:
         """Whether this version has a way to the service of a request."""
         return self.service_of(request) in self.calls
+
+
+class Shared(Wires, frozen=True, kw_only=True):
+    """The topics of an open body: all its tasks have one inbox, and a header says which of them is meant."""
+
+    def inbox(self, slug: str) -> str:
+        """`start`, `result`, or the one of all tasks."""
+        return self.inbox_prefix + (slug.strip(":") if slug in {START, RESULT} else SHARED)
+
+    def to(self, slug: str) -> Headers:
+        """The task that is meant."""
+        return ((TO, slug.encode()),)
 
 
 class CallRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):

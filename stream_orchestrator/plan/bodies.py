@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from stream_orchestrator.plan.drafts import Draft, Frame, Sketch, Text
-from stream_orchestrator.plan.model import Body, TaskPlan, Variant
+from stream_orchestrator.plan.failure import errors_of
+from stream_orchestrator.plan.model import EVERYTHING, Body, TaskPlan, Variant
 from stream_orchestrator.plan.readings import ANYTHING
 from stream_orchestrator.spec import bodies
 from stream_orchestrator.spec.tasks import (
     BaseTask,
     ComponentTask,
     ConditionTask,
+    DynamicTaskGroup,
     ForLoop,
     ParallelGroup,
+    PipelineGroup,
     WhileLoop,
 )
 
@@ -24,6 +27,8 @@ CONTAINER_SECONDS = 86_400.0  # a container has the time of its run, unless it s
 MOST_ITERATIONS = 100
 _REPEATED = {"for_each": None, "depends_on": None, "max_concurrency": None}
 
+_CONTAINERS = (ParallelGroup, ConditionTask, ForLoop, WhileLoop, ComponentTask, DynamicTaskGroup, PipelineGroup)
+MOST_ARRIVING = 50
 Inner = Callable[[Iterable[BaseTask], Sketch, "Asked", Frame], tuple[TaskPlan, ...]]
 
 
@@ -72,7 +77,7 @@ def asked_in(sketch: Sketch, outside: Asked) -> dict[str, Asked]:
 
 def is_container(task: BaseTask) -> bool:
     """Whether a task runs other tasks."""
-    return any(True for _ in bodies.modelled(task)) or isinstance(task, ComponentTask)
+    return task.for_each is not None or isinstance(task, _CONTAINERS)
 
 
 def kind_of(task: BaseTask) -> str:
@@ -84,6 +89,8 @@ def kind_of(task: BaseTask) -> str:
 
 def compiled(task: BaseTask, draft: Draft, sketch: Sketch, *, asked: Asked, inner: Inner) -> tuple[Body, ...]:
     """The bodies of a container. `inner` compiles the tasks of one."""
+    if isinstance(task, DynamicTaskGroup) and not draft.frames:
+        return (Body(tasks=(), reads=(EVERYTHING,), open=True),)
     return tuple(
         _body(frame, models, sketch, asked=asked, inner=inner)
         for frame, models in zip(draft.frames, _models(task, draft), strict=True)
@@ -118,22 +125,33 @@ def _body(frame: Frame, models: tuple[BaseTask, ...], sketch: Sketch, *, asked: 
     return Body(tasks=tasks, reads=frame.reads(), shows=tuple(wanted))
 
 
-def variant(task: BaseTask, draft: Draft) -> Variant:
-    """How a container is done: what its kind reads."""
-    errors = task.error_handling if task.for_each is None else None
+def slugs_of(task: BaseTask, find: Callable[[str], str]) -> tuple[str, ...]:
+    """The slugs of the pipelines that a task runs, in order; `find` knows them by what is written."""
+    if not isinstance(task, PipelineGroup) or task.for_each is not None:
+        return ()
+    return tuple(find(each) for each in _members(task))
+
+
+def _members(task: PipelineGroup) -> list[str]:
+    return [task.pipeline] if task.pipeline is not None else [each.pipeline for each in task.pipelines or ()]
+
+
+def variant(task: BaseTask, draft: Draft, more: dict[str, Any]) -> Variant:
+    """How a container is done: what its kind reads; `more` is what the pipeline says beside."""
+    errors = errors_of(task, None) if task.for_each is None else None
     own = kind_of(task) == "parallel_group"
     given = {name: value for name in ("retry_delay", "retry_backoff") if (value := getattr(errors, name, None))}
     return Variant(
         name=task.name,
         kind=kind_of(task),
-        options=_options(task, draft),
+        options=_options(task, draft, more),
         timeout=CONTAINER_SECONDS if own or task.timeout is None else task.timeout,
         retries=getattr(errors, "retry_count", None) or 0,
         **given,
     )
 
 
-def _options(task: BaseTask, draft: Draft) -> dict[str, Any]:
+def _options(task: BaseTask, draft: Draft, more: dict[str, Any]) -> dict[str, Any]:
     if task.for_each is not None:
         return {"each": [task.for_each], "limit": task.max_concurrency}
     match task:
@@ -157,4 +175,17 @@ def _options(task: BaseTask, draft: Draft) -> dict[str, Any]:
         case ComponentTask():
             declared = draft.frames[0].located.data.get("parameters") if draft.frames else None
             return {"declared": declared or {}, "parameters": task.parameters or {}, "inputs": task.inputs or {}}
+        case DynamicTaskGroup():
+            tasks = next((value for key in bodies.ARRIVING if (value := getattr(task, key)) is not None), None)
+            types = task.allowed_types or ["python_task", "llm_task"]
+            return {"tasks": tasks, "max_tasks": task.max_tasks or MOST_ARRIVING, "allowed_types": types, **more}
+        case PipelineGroup():
+            one = {"one": task.pipeline is not None, "limit": task.max_concurrency}
+            return {"members": _events(task), "child_timeout": task.timeout, **one}
     raise AssertionError(f"{task.type} is no container")
+
+
+def _events(task: PipelineGroup) -> list[dict[str, Any]]:
+    if task.pipeline is not None:
+        return [{"name": "", "inputs": task.inputs or {}}]
+    return [{"name": each.name or "", "inputs": each.inputs or {}} for each in task.pipelines or ()]

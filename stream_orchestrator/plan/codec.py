@@ -8,6 +8,7 @@ Promises
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import PurePath
 from typing import Any
@@ -37,9 +38,19 @@ def from_json(data: bytes) -> Plan:
                 f"a plan of format {fields['format']} cannot be read", hint="use the release that wrote it"
             )
         fields["tasks"] = tuple(map(_task, fields["tasks"]))
-        return Plan(**_tuples(fields, "functions", "helpers", "models", "services", "env", "dependencies"))
+        return Plan(**_tuples(fields, "functions", "helpers", "models", "services", "env", "beside", "dependencies"))
     except (ValueError, KeyError, TypeError) as error:
         raise HouseError(f"these bytes are no plan: {error}") from error
+
+
+def tasks_to_json(tasks: Iterable[TaskPlan]) -> bytes:
+    """Tasks that travel as data."""
+    return orjson.dumps([asdict(task) for task in tasks], option=_OPTIONS)
+
+
+def tasks_from_json(data: str | bytes) -> tuple[TaskPlan, ...]:
+    """The tasks that were written."""
+    return tuple(map(_task, orjson.loads(data)))
 
 
 def content_hash(plan: Plan) -> str:
@@ -63,7 +74,7 @@ def _without(value: Any, keys: frozenset[str] | set[str]) -> Any:
 def _task(fields: dict[str, Any]) -> TaskPlan:
     fields["variants"] = tuple(Variant(**variant) for variant in fields["variants"])
     fields["bodies"] = tuple(_body(body) for body in fields.get("bodies", ()))
-    return TaskPlan(**_tuples(fields, "upstream", "downstream"))
+    return TaskPlan(**_tuples(fields, "upstream", "downstream", "pipelines"))
 
 
 def _body(fields: dict[str, Any]) -> Body:

@@ -15,7 +15,7 @@ from typing import Any
 
 from stream_orchestrator.errors import SpecError
 from stream_orchestrator.plan import names
-from stream_orchestrator.plan.bodies import Asked, asked_in, compiled, is_container, kind_of, variant
+from stream_orchestrator.plan.bodies import Asked, asked_in, compiled, is_container, kind_of, slugs_of, variant
 from stream_orchestrator.plan.checks import (
     every_text,
     helpers_of,
@@ -25,6 +25,7 @@ from stream_orchestrator.plan.checks import (
     problems_of_texts,
 )
 from stream_orchestrator.plan.codec import content_hash, to_json
+from stream_orchestrator.plan.components import beside
 from stream_orchestrator.plan.drafts import Draft, Frame, Sketch, components_of, sketch
 from stream_orchestrator.plan.edges import edges_of, problems_of_edges
 from stream_orchestrator.plan.failure import errors_of
@@ -34,15 +35,23 @@ from stream_orchestrator.plan.model import RESULT, START, Plan, TaskPlan, Varian
 from stream_orchestrator.plan.models import SERVICES, service_of
 from stream_orchestrator.plan.services import services_of_kinds
 from stream_orchestrator.plan.variants import Variants
-from stream_orchestrator.spec.documents import Document, read
+from stream_orchestrator.spec.documents import Document, read, read_file
 from stream_orchestrator.spec.fields import is_template
 from stream_orchestrator.spec.kinds import PIPELINE
-from stream_orchestrator.spec.located import Located
+from stream_orchestrator.spec.located import Located, Path
 from stream_orchestrator.spec.pipeline import Pipeline
 from stream_orchestrator.spec.problems import Problem, Problems, raise_errors
-from stream_orchestrator.spec.tasks import BaseTask, ErrorHandling
+from stream_orchestrator.spec.tasks import BaseTask, DynamicTaskGroup, ErrorHandling
 
 RUN_SECONDS = 86_400.0
+_DEFAULTS = (
+    "model_strategy",
+    "model_settings",
+    "model_tier_strategy",
+    "sandbox",
+    "error_handling",
+    "resource_management",
+)
 
 
 def compile_document(source: Located | Document, *, functions: Sequence[str] = (), default_model: str = "") -> Plan:
@@ -114,6 +123,7 @@ class _Compiler:
     ) -> None:
         self.document, self.pipeline, self.drawn = document, pipeline, drawn
         self.problems, self.functions = problems, functions
+        self.beside: dict[str, None] = {}
         self.variants = Variants(pipeline, document.located, problems, default_model)
 
     def plan(self) -> Plan:
@@ -139,6 +149,7 @@ class _Compiler:
                 *services_of_kinds(variant.kind for task in every(tasks) for variant in task.variants),
             ),
             env=tuple(self.pipeline.env or ()),
+            beside=tuple(self.beside),
             dependencies=self.pipeline.dependencies or (),
         )
         return self._hashed(plan)
@@ -179,7 +190,7 @@ class _Compiler:
         downstream: tuple[str, ...],
     ) -> TaskPlan:
         draft, repeated = drawn.names[task.name], task.for_each is not None
-        errors = ErrorHandling() if repeated else errors_of(task, self.pipeline.error_handling)
+        errors = ErrorHandling() if repeated else errors_of(task, variants.pipeline.error_handling)
         self._check_fallback_value(task, errors, drawn)
         is_branch = task.type in {"condition", "conditional_task", "while_loop"} or repeated
         inside = is_container(task)
@@ -191,8 +202,9 @@ class _Compiler:
             downstream=downstream or (RESULT,),
             variants=self._ways(task, draft, variants, upstream),
             bodies=compiled(task, draft, drawn, asked=asked, inner=self._inner) if inside else (),
+            pipelines=slugs_of(task, lambda name: self._pipeline(name, drawn.located, draft.path)),
             condition=None if is_branch else task.condition,
-            inputs={} if repeated or task.type == "component" else task.inputs or {},
+            inputs={} if repeated or task.type in {"component", "pipeline_group"} else task.inputs or {},
             on_failure=errors.on_failure or "abort_pipeline",
             has_fallback_value="fallback_value" in errors.model_fields_set,
             fallback_value=errors.fallback_value,
@@ -203,7 +215,29 @@ class _Compiler:
         if not is_container(task):
             return variants.of(task, draft, upstream)
         fallbacks = () if task.for_each is not None else variants.fallbacks(task, draft, upstream)
-        return (variant(task, draft), *fallbacks)
+        return (variant(task, draft, self._of_arriving(task, variants, draft)), *fallbacks)
+
+    def _of_arriving(self, task: BaseTask, variants: Variants, draft: Draft) -> dict[str, Any]:
+        """What tasks that arrive as data may use: what the pipeline says for all its tasks, and its default model."""
+        if not isinstance(task, DynamicTaskGroup):
+            return {}
+        data = self.document.located.data
+        defaults = {key: data[key] for key in _DEFAULTS if data.get(key) is not None}
+        asks = "llm_task" in (task.allowed_types or ("llm_task",))
+        return {"defaults": defaults, **({"model": variants.default(draft.path)} if asks else {})}
+
+    def _pipeline(self, name: str, located: Located, path: Path) -> str:
+        """The slug of another pipeline, named by its name or its file."""
+        if not name.endswith((".yaml", ".yml")):
+            return names.slug(name)
+        file = beside(located, name)
+        if file is None:
+            hint = "the path is relative to this file, or to the pipelines folder; a pipeline's name will do, too"
+            self.problems.add(located.problem("unknown-pipeline", f"there is no file `{name}`", path=path, hint=hint))
+            return names.slug(name)
+        self.beside[str(file)] = None
+        found = [each for each in read_file(file) if each.kind == PIPELINE]
+        return names.slug(found[0].name) if found else names.slug(name)
 
     def _check_fallback_value(self, task: BaseTask, errors: ErrorHandling, drawn: Sketch) -> None:
         if _holds_template(errors.fallback_value):

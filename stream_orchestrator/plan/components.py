@@ -69,6 +69,11 @@ class Components:
         return found[0] if isinstance(found[0].located.data, dict) else None
 
 
+def beside(located: Located, name: str) -> FilePath | None:
+    """The file of a document that another one names: beside it, or in the pipelines folder."""
+    return _file(located, name)
+
+
 def _file(located: Located, name: str) -> FilePath | None:
     for base in _bases(located):
         for suffix in ("", *SUFFIXES):

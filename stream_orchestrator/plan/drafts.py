@@ -37,6 +37,8 @@ _RENDERED_OF: dict[str, tuple[str, ...]] = {
     "for_loop": ("max_concurrency", "iterate_over", "max_iterations"),
     "while_loop": ("loop_state", "max_iterations"),
     "component": ("parameters",),
+    "dynamic_task_group": (*bodies.ARRIVING, "max_tasks"),
+    "pipeline_group": ("max_concurrency",),
 }
 Kind = Literal["template", "condition", "script"]
 
@@ -147,6 +149,10 @@ class Draft:
 
     def aliases(self) -> Iterator[str]:
         """The names inside it that those around it may read; a templated one is a template still."""
+        members = self.data.get("pipelines") if self.data.get("type") == "pipeline_group" else None
+        for member in members if isinstance(members, list) else ():
+            if isinstance(member, dict) and isinstance(member.get("name"), str):
+                yield member["name"]
         for frame in self.frames:
             if frame.closed or frame.inside.role == "each":
                 continue
@@ -313,6 +319,9 @@ class _Reader:
             yield from self.templates((*path, key), data.get(key), local=local)
         for key in rendered_keys(str(data.get("type"))):
             yield from self.templates((*path, key), data.get(key), local=local | {SECRET})
+        members = data.get("pipelines") if data.get("type") == "pipeline_group" else None
+        for index, member in enumerate(members if isinstance(members, list) else ()):
+            yield from self.templates((*path, "pipelines", index, "inputs"), _get(member, "inputs"), local=local)
         if data.get("type") == "while_loop":
             state = data.get("loop_state")
             local |= {"loop", "loop_state", *(state if isinstance(state, dict) else ())}
@@ -391,6 +400,10 @@ def _matches(alias: str, name: str) -> bool:
     if alias == name or "{{" not in alias:
         return alias == name
     return re.fullmatch(".+".join(map(re.escape, _TEMPLATE.split(alias))), name) is not None
+
+
+def _get(data: Any, key: str) -> Any:
+    return data.get(key) if isinstance(data, dict) else None
 
 
 def _sample(alias: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 START = ":start"  # no slug and no name in a template looks like these, so no task can be mistaken for one
 RESULT = ":result"
+SHARED = "task"  # the one inbox of the tasks of an open body
 EVERYTHING = "*"  # in what a body reads: it asks by names that only a run computes
 
 OnFailure = Literal["abort_pipeline", "skip", "continue"]
@@ -44,6 +45,7 @@ class Body:
 
     `reads` are the names of the scope around it that its texts read. `shows` are those of its tasks that are read from
     outside. `name` is a template: by what name one item's output is known outside; empty when nobody asks.
+    `open`: its tasks come with each item, as data, and share one inbox.
     """
 
     tasks: tuple[TaskPlan, ...]
@@ -52,13 +54,14 @@ class Body:
     name: str = ""
     has_output: bool = False
     output: Any = None
+    open: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskPlan:
     """A node. `upstream` are the edges in, `downstream` the edges out (a leaf has `RESULT` alone).
 
-    A container has `bodies`: what it repeats, or chooses from.
+    A container has `bodies`: what it repeats, or chooses from; `pipelines` are the slugs of pipelines that it runs.
     """
 
     name: str
@@ -74,6 +77,12 @@ class TaskPlan:
     fallback_value: Any = None
     description: str = ""
     bodies: tuple[Body, ...] = ()
+    pipelines: tuple[str, ...] = ()
+
+    @property
+    def gathers(self) -> bool:
+        """Whether it is a container: it waits for items."""
+        return bool(self.bodies or self.pipelines)
 
 
 def every(tasks: Iterable[TaskPlan]) -> Iterator[TaskPlan]:
@@ -86,7 +95,10 @@ def every(tasks: Iterable[TaskPlan]) -> Iterator[TaskPlan]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A compiled pipeline version. `inputs` and `input_validation` are the document's own maps (see `spec.inputs`)."""
+    """A compiled pipeline version. `inputs` and `input_validation` are the document's own maps (see `spec.inputs`).
+
+    `beside` are the files of other pipelines that it runs, where it names files.
+    """
 
     title: str
     slug: str
@@ -102,9 +114,15 @@ class Plan:
     models: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     dependencies: tuple[str, ...] = ()
     hash: str = ""
     format: int = 1
+
+    @property
+    def pipelines(self) -> tuple[str, ...]:
+        """The slugs of other pipelines that it runs, sorted."""
+        return tuple(sorted({slug for task in every(self.tasks) for slug in task.pipelines}))
 
     def task(self, name: str) -> TaskPlan:
         """The task of that name; KeyError when the plan has none."""

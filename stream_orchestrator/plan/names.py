@@ -13,7 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-from stream_orchestrator.plan.model import RESULT, START, Plan, TaskPlan
+from stream_orchestrator.plan.model import RESULT, SHARED, START, Plan, TaskPlan
 
 MAX_TOPIC = 249  # Kafka's own limit
 MAX_SLUG = 100  # leaves room for a prefix, a version and a second slug in one topic
@@ -70,7 +70,9 @@ def _inboxes(tasks: Iterable[TaskPlan], inside: str) -> Iterator[str]:
     yield from (inside + slug.strip(":") for slug in (START, *(task.slug for task in tasks), RESULT))
     for task in tasks:
         for number, body in enumerate(task.bodies):
-            yield from _inboxes(body.tasks, f"{inside}{task.slug}.{number}.")
+            below = f"{inside}{task.slug}.{number}."
+            yield from _inboxes(body.tasks, below)
+            yield from (below + SHARED for _ in range(body.open))
 
 
 def table_topic(prefix: str, plan: Plan) -> str:

@@ -62,7 +62,8 @@ class Variants:
         for variant in variants:
             named = variant.options.get("model")
             asked = set(Script.parse(script).models) if (script := variant.options.get("script")) else {None}
-            if variant.kind != "llm_task" and not (variant.options.get("script") and asked):
+            silent = variant.kind != "llm_task" and not (variant.options.get("script") and asked)
+            if silent and not (variant.kind == "dynamic_task_group" and named):
                 continue
             for model in asked:
                 literal = named if model is None else model
@@ -151,6 +152,10 @@ class Variants:
         tiers = self.pipeline.model_tier_strategy or {}
         if (tiered := tier_model(task, tiers, path, located=self.located, problems=self.problems)) is not None:
             return self._current(*tiered)
+        return self.default(path)
+
+    def default(self, path: Path) -> str:
+        """The model of a task that names none."""
         for key, strategy in (
             ("model_strategy", self.pipeline.model_strategy),
             ("model_settings", self.pipeline.model_settings),

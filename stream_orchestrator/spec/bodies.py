@@ -15,6 +15,7 @@ from stream_orchestrator.spec.located import Path
 
 THEN = ("then", "if_true", "on_true", "true_tasks", "then_tasks", "tasks", "task")
 ELSE = ("else", "if_false", "on_false", "false_tasks", "else_tasks")
+ARRIVING = ("tasks", "task_source", "tasks_from", "generate_from")
 KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "parallel_group": (("tasks",),),
     "condition": (THEN, ELSE),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -40,6 +41,7 @@ def problems_of_tasks(located: Located) -> Iterator[Problem]:
         for one, other in bodies.conflicts(task):
             yield _conflict(located, path, one, other)
         yield from _said_twice(located, path, task)
+        yield from _incomplete(located, path, task)
         if "fallback" in path:
             yield from _fallback(located, path)
 
@@ -55,6 +57,19 @@ def problems_of_variables(located: Located, key: str) -> Iterator[Problem]:
         for flaw in compile_variable(name, variable).flaws:
             path = (key, name, *flaw.path)
             yield located.problem(flaw.rule, flaw.message, path=path, hint=flaw.hint, severity=flaw.severity)
+
+
+def _incomplete(located: Located, path: Path, task: dict[str, Any]) -> Iterator[Problem]:
+    """Containers that do not say what they run."""
+    needed = {"dynamic_task_group": bodies.ARRIVING, "pipeline_group": ("pipeline", "pipelines")}
+    keys = needed.get(str(task.get("type")), ())
+    present = [key for key in keys if task.get(key) is not None]
+    if keys and not present:
+        message = f"the key `{keys[0]}` is missing in task `{task.get('name', '')}`"
+        hint = "name the pipeline" if "pipeline" in keys else 'write a template that gives tasks: "{{ plan.tasks }}"'
+        yield located.problem("missing-key", message, path=(*path, keys[0]), hint=hint)
+    for other in present[1:]:
+        yield _conflict(located, path, present[0], other)
 
 
 def _conflict(located: Located, path: Path, one: str, other: str) -> Problem:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     GetJsonSchemaHandler,
@@ -35,16 +34,10 @@ from stream_orchestrator.spec.fields import (
     needed,
 )
 
-LaterType = Literal[
-    "dynamic_task_group",
-    "pipeline_group",
-]
-LATER_TASK_TYPES: tuple[str, ...] = get_args(LaterType)
-_LATER = "later"
 TASK_TAGS = (
     *("python_task", "llm_task", "parallel_group", "conditional_task", "for_loop", "while_loop", "component_task"),
     *("web_scraping_task", "web_search_task", "api_task", "file_task", "database_task", "email_task"),
-    _LATER,
+    *("dynamic_task_group", "pipeline_group"),
 )
 # A tag must not be the name of a key: in an error, one is left out and the other is told.
 _SAME_AS = {"condition": "conditional_task", "component": "component_task"}
@@ -448,19 +441,45 @@ class EmailTask(ServiceTask):
     )
 
 
-class LaterTask(BaseTask):
-    """A task of a type that this version does not run; `spec.unbuilt` says so. Its own keys are not looked at."""
+class DynamicTaskGroup(BaseTask):
+    """Tasks that arrive as data: checked like a file, and run as a graph of their own."""
 
-    model_config = ConfigDict(extra="allow", json_schema_extra=None)
+    noun: ClassVar[str] = "a `dynamic_task_group`"
 
-    type: LaterType = needed("a task type of a later version")
+    type: Literal["dynamic_task_group"] = needed("`dynamic_task_group`")
+    tasks: Any = about("the tasks: a template that gives a list of them, as a file would have them")
+    task_source: Any = about("the same as `tasks`")
+    tasks_from: Any = about("the same as `tasks`")
+    generate_from: Any = about("the same as `tasks`")
+    max_tasks: CountOrTemplate | None = about("more are an error; default 50")
+    allowed_types: list[Literal["python_task", "llm_task"]] | None = about("types that may arrive; default both")
+
+
+class SubPipeline(Spec):
+    """Another pipeline that a `pipeline_group` runs."""
+
+    noun: ClassVar[str] = "a pipeline of a `pipeline_group`"
+
+    name: Text | None = about("by what name its output is read; default: the pipeline's")
+    pipeline: Text = needed("the pipeline's name, or its file")
+    inputs: dict[str, Any] | None = about("the event it is given, as templates")
+
+
+class PipelineGroup(BaseTask):
+    """Other pipelines, by their topics. The output is a map of theirs by name, or that of the one `pipeline`."""
+
+    noun: ClassVar[str] = "a `pipeline_group`"
+
+    type: Literal["pipeline_group"] = needed("`pipeline_group`")
+    pipeline: Text | None = about("the one pipeline, by name or file; its event is `inputs`")
+    pipelines: list[SubPipeline] | None = about("several pipelines, side by side", min_length=1)
 
 
 def _tag(task: Any) -> str | None:
     kind = task.get("type") if isinstance(task, dict) else getattr(task, "type", None)
     if not isinstance(kind, str):
         return None
-    return _LATER if kind in LATER_TASK_TYPES else _SAME_AS.get(kind, kind)
+    return _SAME_AS.get(kind, kind)
 
 
 Task = Annotated[
@@ -477,7 +496,8 @@ Task = Annotated[
     | Annotated[FileTask, Tag("file_task")]
     | Annotated[DatabaseTask, Tag("database_task")]
     | Annotated[EmailTask, Tag("email_task")]
-    | Annotated[LaterTask, Tag(_LATER)],
+    | Annotated[DynamicTaskGroup, Tag("dynamic_task_group")]
+    | Annotated[PipelineGroup, Tag("pipeline_group")],
     Discriminator(_tag),
 ]
 Branch = Annotated[list[Task], BeforeValidator(_as_list), _OrOne()]
@@ -499,13 +519,15 @@ BUILT_TASKS: dict[str, type[BaseTask]] = {
     "conditional_task": ConditionTask,
     "for_loop": ForLoop,
     "while_loop": WhileLoop,
+    "dynamic_task_group": DynamicTaskGroup,
+    "pipeline_group": PipelineGroup,
 }
 BUILT_TASK_TYPES = tuple(BUILT_TASKS)
 NAMES: dict[type[BaseTask], str] = {}  # of two names of a model the first
 for _name, _task in BUILT_TASKS.items():
     NAMES.setdefault(_task, _name)
 ErrorHandling.model_rebuild()
-_MODELS: tuple[type[BaseTask], ...] = (BaseTask, *dict.fromkeys(BUILT_TASKS.values()), LaterTask)
+_MODELS: tuple[type[BaseTask], ...] = (BaseTask, *dict.fromkeys(BUILT_TASKS.values()))
 for _model in _MODELS:
     _model.model_rebuild()
 

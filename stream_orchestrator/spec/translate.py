@@ -15,7 +15,7 @@ from stream_orchestrator.spec.located import Located, Path, path_text
 from stream_orchestrator.spec.pipeline import Component, Pipeline
 from stream_orchestrator.spec.problems import Problem
 from stream_orchestrator.spec.scalars import BadScalar, plain
-from stream_orchestrator.spec.tasks import BUILT_TASK_TYPES, BUILT_TASKS, LATER_TASK_TYPES, TASK_TAGS, ErrorHandling
+from stream_orchestrator.spec.tasks import BUILT_TASK_TYPES, BUILT_TASKS, TASK_TAGS, ErrorHandling
 from stream_orchestrator.spec.unbuilt import TABLE, Place
 
 _WANTED = {
@@ -129,7 +129,7 @@ def _missing_key(path: Path, model: type[BaseModel] | None, located: Located) ->
 
 
 def _task_type(path: Path, task: Any, located: Located) -> Problem:
-    known = (*BUILT_TASK_TYPES, *LATER_TASK_TYPES)
+    known = BUILT_TASK_TYPES
     label = f"a task is one of: {', '.join(BUILT_TASK_TYPES)}"
     if not isinstance(task, dict):
         hint = "write a map with `name:` and `type:`"

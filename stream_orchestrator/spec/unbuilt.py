@@ -15,7 +15,6 @@ from typing import Any, Literal
 from stream_orchestrator.spec import bodies
 from stream_orchestrator.spec.located import Located, Path
 from stream_orchestrator.spec.problems import Problem
-from stream_orchestrator.spec.tasks import LATER_TASK_TYPES
 
 Place = Literal["pipeline", "component", "task", "config"]
 
@@ -123,8 +122,6 @@ def unbuilt_in_pipeline(located: Located, *, place: Place = "pipeline") -> Itera
     yield from _in_table(located, place, (), data)
     for path, task in tasks_in(data):
         yield from _in_table(located, "task", path, task)
-        if isinstance(task.get("type"), str) and task["type"] in LATER_TASK_TYPES:
-            yield _problem(located, (*path, "type"), True, f"the task type `{task['type']}`", "use a `python_task`")
     yield from _strategies(located)
     yield from _files(located, "input_variables" if place == "pipeline" else "parameters")
 

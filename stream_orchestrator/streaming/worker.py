@@ -31,6 +31,7 @@ from stream_orchestrator.kernel.breaker import Signal
 from stream_orchestrator.kernel.engine import Engine
 from stream_orchestrator.kernel.kinds import TaskKind
 from stream_orchestrator.kernel.notebook import Notebook
+from stream_orchestrator.kernel.outside import Listener
 from stream_orchestrator.kernel.rows import Codec
 from stream_orchestrator.kernel.state import Codec as StateCodec
 from stream_orchestrator.kernel.state import Write
@@ -217,13 +218,13 @@ class Worker:
         return [deployed for deployed in known if deployed is not None]
 
     def _shelves(self) -> list[Shelf]:
-        """Our partitions of the topics that keep everything: all but the input, which is the user's."""
+        """Our partitions of the topics that keep everything and are ours: not those that users write or read."""
         keep = {names.app_id(self._settings.prefix, each.plan): each.plan.timeout for each in self._served()}
         longest = max(keep.values(), default=RUN_SECONDS)
         return [
             Shelf(
                 group=app.spec.id,
-                topics=tuple(topic for topic in app.spec.topics if not topic.endswith(".input")),
+                topics=tuple(topic for topic in app.spec.topics if not topic.endswith((".input", ".results"))),
                 partitions=app.statistics().assigned,
                 keep=keep.get(app.spec.id, longest),
             )
@@ -247,23 +248,24 @@ class Worker:
         shards = dict.fromkeys(services_of(plan, settings), settings.partitions)
         new = Deployment(plan=plan, partitions=settings.partitions, shards=shards, deployed_at=time.time())
         new = self._deployments.known(new.id) or new
-        await apply(settings.stream, await self._pipeline_specs(plan), profile=settings.profile)
+        for slug in (plan.slug, *plan.pipelines):
+            await apply(settings.stream, await self._pipeline_specs(slug), profile=settings.profile)
         await apply(settings.stream, version_specs(settings.prefix, new), profile=settings.profile)
         return await self._deployments.deploy(new, production=settings.config.production)
 
-    async def _pipeline_specs(self, plan: Plan) -> list[TopicSpec]:
+    async def _pipeline_specs(self, slug: str) -> list[TopicSpec]:
         """The pipeline's own topics; an existing input keeps its partitions, and its table follows it."""
         try:
-            topic = names.input_topic(self._settings.prefix, plan.slug)
+            topic = names.input_topic(self._settings.prefix, slug)
             count = (await partitions_of(self._settings.stream, [topic]))[topic]
         except MissingError:
             count = self._settings.partitions
-        ingest_topic = names.ingest_topic(self._settings.prefix, plan.slug)
+        ingest_topic = names.ingest_topic(self._settings.prefix, slug)
         try:
             fixed = (await partitions_of(self._settings.stream, [ingest_topic]))[ingest_topic]
         except MissingError:
             fixed = self._settings.partitions
-        return pipeline_specs(self._settings.prefix, plan.slug, inputs=count, fixed=fixed)
+        return pipeline_specs(self._settings.prefix, slug, inputs=count, fixed=fixed)
 
     async def _still_running(self, mine: Sequence[Deployment]) -> list[Deployment]:
         """Earlier versions of these pipelines that have runs in flight."""
@@ -280,6 +282,8 @@ class Worker:
 
     async def _specs(self, served: Sequence[Deployment]) -> list[AppSpec]:
         specs = [self._version_app(deployed) for deployed in served]
+        for deployed in served:
+            specs += await self._listeners(deployed)
         for slug in {deployed.plan.slug for deployed in served}:
             specs += await self._ingest_apps(slug)
         shards: dict[str, int] = {}
@@ -310,6 +314,21 @@ class Worker:
             on_recovered=engine.on_recovered,
         )
 
+    async def _listeners(self, deployed: Deployment) -> list[AppSpec]:
+        """An app for each other pipeline that a version runs: it reads that one's results."""
+        prefix, plan = self._settings.prefix, deployed.plan
+        topics = {slug: names.results_topic(prefix, slug) for slug in plan.pipelines}
+        counts = await partitions_of(self._settings.stream, list(topics.values())) if topics else {}
+        app = names.app_id(prefix, plan)
+        return [
+            AppSpec(
+                id=f"{app}.of.{slug}",
+                agents=(Listener(topic, f"{app}.", deployed.partitions),),
+                partitions=counts[topic],
+            )
+            for slug, topic in topics.items()
+        ]
+
     def _wires(self, deployed: Deployment) -> Wires:
         prefix, plan = self._settings.prefix, deployed.plan
         return Wires(
@@ -324,6 +343,7 @@ class Worker:
             state=names.state_topic(prefix),
             state_shards=state_partitions(),
             partitions=deployed.partitions,
+            inputs={slug: names.input_topic(prefix, slug) for slug in plan.pipelines},
         )
 
     def _route(self, model: str) -> str:

@@ -13,10 +13,12 @@ from stream_orchestrator.errors import RunError
 from stream_orchestrator.kernel.effects import Answer, ScriptDone
 from stream_orchestrator.kernel.events import Report
 from stream_orchestrator.kernel.kinds import Again, Attempt, Fault, Gathered, Item, Spread, Step
+from stream_orchestrator.kernel.outside import DEEPEST, depth_of
 from stream_orchestrator.plan import templates
 from stream_orchestrator.plan.model import TaskPlan
 from stream_orchestrator.plan.templates import SKIPPED
 from stream_orchestrator.spec.inputs import InputRules, InvalidInput
+from stream_orchestrator.tasks import arriving
 
 MOST_AT_ONCE = 100  # items of one container, unless it says otherwise
 MOST_ITEMS = 100_000
@@ -272,7 +274,98 @@ tasks:
         return Gathered(value=report.output, skipped=report.kind == "skipped")
 
 
-CONTAINERS = (ParallelGroup(), Condition(), ForLoop(), WhileLoop(), Component())
+class DynamicTaskGroup(_Container):
+    """Runs tasks that arrive as data."""
+
+    name = "dynamic_task_group"
+    summary = "Runs tasks that an earlier task, or the event, describes: checked like a file, then run as a graph."
+    guarantees = (
+        "Nothing runs unless every task is right. They may use what the pipeline allows: its sandbox, its helpers, the "
+        "services that it was deployed with. The output is that of the last task."
+    )
+    example = """\
+name: "Planned work"
+input_variables:
+  steps: {type: array}
+tasks:
+  - name: "work"
+    type: "dynamic_task_group"
+    tasks: "{{ steps }}"
+    max_tasks: 10
+"""
+
+    def spread(self, attempt: Attempt) -> Step:
+        """One item, which brings the compiled tasks."""
+        options = attempt.variant.options
+        given = templates.render(options["tasks"], attempt.scope)
+        tasks = given.get("tasks") if isinstance(given, dict) else given
+        most = templates.render(options["max_tasks"], attempt.scope)
+        if not isinstance(tasks, list):
+            raise RunError(f"the tasks must be a list, and are {type(tasks).__name__}")
+        if not tasks:
+            return Spread(items=(), limit=1)
+        if not isinstance(most, int) or len(tasks) > most:
+            return Fault(type="TooManyTasks", message=f"{len(tasks)} tasks arrived, and `max_tasks` is {most}")
+        compiled = arriving.compiled(attempt, tasks)
+        return compiled if isinstance(compiled, Fault) else Spread(items=(Item(tasks=compiled),), limit=1)
+
+    def gathered(self, attempt: Attempt, reports: Sequence[Report]) -> Step:
+        """What the last of them gave."""
+        if not reports:
+            return Gathered(value=None, skipped=True)
+        return Gathered(value=reports[0].output, skipped=reports[0].kind == "skipped")
+
+
+class PipelineGroup(_Container):
+    """Runs other pipelines."""
+
+    name = "pipeline_group"
+    summary = "Runs other pipelines, each by an event on its input topic, and waits for their results."
+    guarantees = (
+        "Each gets its event once for every attempt, under an id of its own: sent again after a crash, it is the same "
+        "run. A failed or rejected one fails the task. When this run is cancelled, those go on and end by themselves."
+    )
+    example = """\
+name: "Digest and file"
+input_variables:
+  text: {type: string}
+tasks:
+  - name: "digest"
+    type: "pipeline_group"
+    pipeline: "Literature digest"
+    inputs: {text: "{{ text }}"}
+"""
+
+    def spread(self, attempt: Attempt) -> Step:
+        """An event for each pipeline."""
+        if depth_of(attempt.around.run) >= DEEPEST:
+            message = f"pipelines run each other {DEEPEST} deep; take the circle out"
+            return Fault(type="PipelineCycle", message=message)
+        options, slugs = attempt.variant.options, attempt.task.pipelines
+        items = tuple(
+            Item(
+                pipeline=slug,
+                values=templates.render(member["inputs"], attempt.scope),
+                name=member["name"] or slug,
+            )
+            for slug, member in zip(slugs, options["members"], strict=True)
+        )
+        return Spread(items=items, limit=_limit(attempt), timeout=options.get("child_timeout"))
+
+    def gathered(self, attempt: Attempt, reports: Sequence[Report]) -> Step:
+        """Their outputs by name, or that of the one."""
+        members = zip(attempt.task.pipelines, attempt.variant.options["members"], strict=True)
+        names = [member["name"] or slug for slug, member in members]
+        outputs = {name: report.output for name, report in zip(names, reports, strict=True)}
+        one = attempt.variant.options["one"]
+        shown = {} if one else outputs
+        return Gathered(value=reports[0].output if one else outputs, shown=shown)
+
+
+CONTAINERS = (
+    *(ParallelGroup(), Condition(), ForLoop(), WhileLoop(), Component()),
+    *(DynamicTaskGroup(), PipelineGroup()),
+)
 
 
 def _shows(task: TaskPlan) -> tuple[str, ...]:

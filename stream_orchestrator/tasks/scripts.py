@@ -49,6 +49,17 @@ def _plain(value: Any) -> Any:
     return None if value is SKIPPED else value
 
 
+def _pipelines(attempt: Attempt) -> dict[str, Any]:
+    """What other pipelines gave that this run ran before, by name."""
+    kinds = {task.name: task for task in attempt.around.plan.tasks if task.pipelines}
+    found: dict[str, Any] = {}
+    for source, token in attempt.row.tokens.items():
+        if source in kinds:
+            task, report = kinds[source], token.report
+            found |= report.shown or dict.fromkeys((*task.pipelines, task.name), report.output)
+    return found
+
+
 def _info(attempt: Attempt, outputs: dict[str, Any]) -> dict[str, Any]:
     options = attempt.variant.options
     return {
@@ -60,6 +71,7 @@ def _info(attempt: Attempt, outputs: dict[str, Any]) -> dict[str, Any]:
         "outputs": outputs,
         "deadline": attempt.deadline,
         **{name: options[name] for name in ("state", "breakers") if name in options},
+        **({"pipelines": members} if (members := _pipelines(attempt)) else {}),
         **({"loop": loop} if isinstance(loop := attempt.around.names.get("loop"), dict) else {}),
     }
 

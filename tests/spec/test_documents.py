@@ -11,7 +11,7 @@ from stream_orchestrator.spec import kinds
 from stream_orchestrator.spec.documents import Document, kind_of, read, read_file
 from stream_orchestrator.spec.loader import load_text
 from stream_orchestrator.spec.problems import render
-from stream_orchestrator.spec.tasks import LATER_TASK_TYPES, LlmTask, PythonTask
+from stream_orchestrator.spec.tasks import LlmTask, PythonTask
 from stream_orchestrator.spec.unbuilt import TABLE
 
 ACCEPTED = sorted((Path(__file__).parent / "accepted").rglob("*.yaml"))
@@ -285,7 +285,7 @@ def test_all_errors_come_in_one_pass_in_the_order_of_the_file():
         "name: 3\nname: 4\nversoin: 1\ntimeout: never\ntasks:\n"
         "  - {name: a, type: python_task}\n"
         "  - {name: b, type: llm_task, max_tokens: x, error_handling: {fallback: [{name: c, type: pthon_task}]}}\n"
-        "  - {name: d, type: dynamic_task_group}\n"
+        "  - {name: d, type: python_task, script: '1', batch: {size: 2}}\n"
     )
     assert rules(text) == [
         ("bad-value", "name"),
@@ -295,7 +295,7 @@ def test_all_errors_come_in_one_pass_in_the_order_of_the_file():
         ("missing-key", "tasks[0].script"),
         ("bad-value", "tasks[1].max_tokens"),
         ("unknown-task-type", "tasks[1].error_handling.fallback[0].type"),
-        ("not-yet-supported", "tasks[2].type"),
+        ("not-yet-supported", "tasks[2].batch"),
     ]
 
 
@@ -364,13 +364,6 @@ def test_a_key_that_is_not_built_is_said_aloud(row):
     assert problem.source[problem.column - 1 :].startswith(last)
     assert problem.hint
     assert found.ok is not row.matters
-
-
-@pytest.mark.parametrize("name", LATER_TASK_TYPES)
-def test_a_task_type_that_is_not_built_is_an_error(name):
-    assert rules(f"tasks:\n  - name: a\n    type: {name}\n    whatever: 1\n") == [
-        ("not-yet-supported", "tasks[0].type")
-    ]
 
 
 @pytest.mark.parametrize(

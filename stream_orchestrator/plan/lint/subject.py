@@ -19,9 +19,9 @@ from stream_orchestrator.plan.lint.sources import ScriptSources, texts_of
 from stream_orchestrator.plan.scripts import Script, trees
 from stream_orchestrator.spec.bodies import ELSE, THEN
 from stream_orchestrator.spec.located import Located, Path
-from stream_orchestrator.spec.tasks import BUILT_TASK_TYPES, LATER_TASK_TYPES
+from stream_orchestrator.spec.tasks import BUILT_TASK_TYPES
 
-TASK_TYPES = frozenset((*BUILT_TASK_TYPES, *LATER_TASK_TYPES))
+TASK_TYPES = frozenset(BUILT_TASK_TYPES)
 HOLDERS = frozenset(("tasks", "fallback", "steps", "children", *THEN, *ELSE))
 _OURS = frozenset(("context", "logger", "process_with_llm", "inputs", "tasks", "item", "run", "env", "input_data"))
 _KNOWN = frozenset(dir(builtins)) | _OURS
