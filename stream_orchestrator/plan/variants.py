@@ -110,6 +110,9 @@ class Variants:
         script = task.script if isinstance(task, PythonTask | LlmTask) else None
         if script is not None:
             options |= {"script": script, **self._reach(task, script, path), **limits_of(task, self.pipeline)}
+            if Script.parse(script).uses_batch:
+                message = "there are no batches yet: `get_current_batch()` holds this run alone"
+                self._warn("no-effect-yet", message, (*path, "script"), "process one event, or loop over a list in it")
             if (state := state_options(self.pipeline.state_management)) and touches_state(script):
                 options["state"] = state
         if isinstance(task, LlmTask):

@@ -13,7 +13,7 @@ from stream_orchestrator.kernel import state
 from stream_orchestrator.kernel.breaker import BreakerRow, Limits, Signal
 from stream_orchestrator.kernel.state import ValueRow
 from stream_orchestrator.plan import names
-from stream_orchestrator.plan.model import Plan
+from stream_orchestrator.plan.model import Plan, every
 from stream_orchestrator.streaming.client import Outgoing, partitions_of, produce
 from stream_orchestrator.streaming.history import table
 from stream_orchestrator.streaming.settings import StreamSettings
@@ -79,7 +79,7 @@ async def progress(settings: StreamSettings, prefix: str, pipeline: str) -> dict
 
 def _declared(plans: Iterable[Plan]) -> Iterable[tuple[str, Limits]]:
     for plan in plans:
-        for task in plan.tasks:
+        for task in every(plan.tasks):
             for variant in task.variants:
                 for name, limits in (variant.options.get("breakers") or {}).items():
                     yield name, Limits(**limits)

@@ -39,6 +39,7 @@ class Replica:
         self._ledger = Ledger()
         self._stack = AsyncExitStack()
         self._heard = time.monotonic()
+        self.followed = False
 
     async def start(self) -> None:
         """Read all there is."""
@@ -47,7 +48,7 @@ class Replica:
             for record in batch:
                 self.take(record)
             await asyncio.sleep(0)
-        self._heard = time.monotonic()
+        self._heard, self.followed = time.monotonic(), True
 
     async def follow(self) -> None:
         """Follow what comes, until cancelled. A broker that is away kills nobody: the copy grows old, and says so."""

@@ -198,6 +198,7 @@ class Worker:
                 }
                 for each in seen
             },
+            **({"state_behind_seconds": round(self._replica.behind, 1)} if self._replica.followed else {}),
             "stuck": stuck,
             "halted": halted,
         }

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 from support.broker import Broker
 
+from stream_orchestrator.cli.main import main
 from stream_orchestrator.plan import names
 from stream_orchestrator.plan.loading import load_plan
 from stream_orchestrator.streaming.breakers import breakers, move, progress
@@ -161,5 +163,36 @@ async def test_breakers_are_moved_by_hand_and_progress_is_seen_while_a_script_ru
             return (await progress(settings, prefix, "keeper")).get("s1/slow")
 
         assert await until(told) == {"share": 0.25, "message": "a quarter"}
+    finally:
+        await site.close()
+
+
+async def test_the_commands_list_open_and_close_and_say_what_is_not_there(
+    broker: Broker, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    site = Site(broker, tmp_path)
+
+    async def call(*arguments: str) -> tuple[int, str, str]:
+        scheme = "embedded" if broker.settings.embedded else "kafka"
+        where = ("--broker", f"{scheme}://{broker.settings.bootstrap}", "--prefix", broker.prefix)
+        capfd.readouterr()
+        code = await asyncio.to_thread(main, [*arguments, *where])
+        return code, *capfd.readouterr()
+
+    try:
+        await site.start("keeper")
+        code, out, _ = await call("breakers", "list", "keeper", "--json")
+        (shown,) = orjson.loads(out)["breakers"]
+        assert (code, shown["name"], shown["state"], shown["failure_threshold"]) == (0, "api", "closed", 2)
+        code, out, err = await call("breakers", "open", "keeper", "api", "--json")
+        (shown,) = orjson.loads(out)["breakers"]
+        assert (code, shown["state"], shown["by_hand"]) == (0, "open", True)
+        assert "1 opened: api" in err
+        code, _, err = await call("breakers", "close", "keeper", "apy")
+        assert (code, "no breaker `apy`" in err, "it has: api" in err) == (2, True, True)
+        code, _, err = await call("breakers", "close", "keeper", "--all")
+        assert (code, "1 closed: api" in err) == (0, True)
+        code, _, err = await call("breakers", "open", "keeper")
+        assert (code, "name the breakers, or --all" in err) == (2, True)
     finally:
         await site.close()
