@@ -1,4 +1,4 @@
-"""What scripts write leaves with their slots: wherever a crash cuts one off, each step writes once, in the log's order."""
+"""What scripts write leaves with their slots: wherever a crash cuts one off, each step writes once."""
 
 from __future__ import annotations
 
