@@ -22,8 +22,7 @@ class Scratch:
         base = Path(parent or tempfile.gettempdir())
         base.mkdir(parents=True, exist_ok=True)
         _sweep(base)
-        self.root = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base)).resolve()
-        self._lock = _locked(self.root)
+        self.root, self._lock = _made(base)
         self._count = 0
 
     def folder(self) -> Path:
@@ -40,6 +39,23 @@ class Scratch:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _made(base: Path) -> tuple[Path, int | None]:
+    """A new folder that is ours: another worker's sweep may take one before we have locked it, and then we make one
+    more.
+    """
+    while True:
+        root = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base)).resolve()
+        try:
+            lock = _locked(root)
+        except FileNotFoundError:
+            continue
+        if lock is None:
+            continue
+        if (root / ".lock").exists():
+            return root, lock
+        os.close(lock)
 
 
 def _locked(root: Path) -> int | None:
