@@ -21,6 +21,7 @@ from stream_orchestrator.kernel import events, ids, outside
 from stream_orchestrator.kernel.apply import Decision
 from stream_orchestrator.kernel.events import Begin, Cancel, Ended, Nest, Report
 from stream_orchestrator.kernel.kinds import Item, Spread
+from stream_orchestrator.kernel.limits import MAX_RECORD
 from stream_orchestrator.kernel.ports import Part
 from stream_orchestrator.kernel.results import dumps
 from stream_orchestrator.kernel.rows import MemberRow, RunRow, StepRow
@@ -49,6 +50,10 @@ class Gathering:
     def complete(self) -> bool:
         """Whether all have ended."""
         return len(self.reports) == len(self.spread.items)
+
+    def failure(self) -> Report | None:
+        """The first item that has failed, if one has."""
+        return next((report for report in self.in_order() if report.kind == "failed"), None)
 
     def under_way(self) -> Iterator[int]:
         """The places of the items that run."""
@@ -180,28 +185,41 @@ class Items:
             trace_id=run.trace_id,
             nest=nest,
         )
-        topic = self.site.wires.inside(task.slug, item.body).inbox(START)
-        return part.publish(topic, partition=home, key=run.root.encode(), value=events.encode(begin))
+        topic, value = self.site.wires.inside(task.slug, item.body).inbox(START), events.encode(begin)
+        if len(value) > MAX_RECORD:
+            return self._refuse(part, run, item_id, index=index, label=nest.label, inbox=nest.inbox)
+        return part.publish(topic, partition=home, key=run.root.encode(), value=value)
+
+    def _refuse(self, part: Part, run: RunRow, item_id: str, *, index: int, label: str, inbox: str) -> Future[Any]:
+        """An item that no record can hold has failed before it began."""
+        message = f"what it is given is larger than a record may be ({MAX_RECORD:,} bytes)"
+        error = {"type": "TooLarge", "message": message, "reason": "too_large"}
+        report = Report(task=label, kind="failed", error=error)
+        ended = Ended(run_id=run.run_id, item=item_id, index=index, report=report)
+        return part.publish(inbox, partition=part.number, key=run.root.encode(), value=events.encode(ended))
 
     def _send_outside(
         self, part: Part, around: Surroundings, task: TaskPlan, item: Item, item_id: str, index: int
     ) -> Future[Any]:
         """An event for another pipeline. Its result comes back by the way that the event carries along."""
         run, inbox = around.run, self.site.wires.inbox(task.slug)
+        label = f"{task.name}[{item.name or item.pipeline}]"
         way = outside.Way(
             inbox=inbox,
             partition=part.number,
             run_id=run.run_id,
             item=item_id,
             index=index,
-            label=f"{task.name}[{item.name or item.pipeline}]",
+            label=label,
             depth=outside.depth_of(run) + 1,
         )
         run_id = outside.run_id(around.plan.slug, item_id)
         trace = ids.traceparent(run.trace_id, ids.span_of(around.plan.slug, run.run_id, task.name))
         headers = (("run-id", run_id.encode()), ("traceparent", trace.encode()), (outside.WAY, outside.encode(way)))
-        topic = self.site.wires.inputs[item.pipeline]
-        return part.publish(topic, partition=None, key=run_id.encode(), value=dumps(item.values), headers=headers)
+        topic, value = self.site.wires.inputs[item.pipeline], dumps(item.values)
+        if len(value) > MAX_RECORD:
+            return self._refuse(part, run, item_id, index=index, label=label, inbox=inbox)
+        return part.publish(topic, partition=None, key=run_id.encode(), value=value, headers=headers)
 
     def _cancel(
         self, part: Part, run: RunRow, task: TaskPlan, row: StepRow, found: Gathering, place: int

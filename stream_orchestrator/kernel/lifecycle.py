@@ -255,8 +255,11 @@ def _overflow(task: str, attempts: int, what: str) -> dict[str, Any]:
 
 def _ended(run: RunRow, outcome: results.Outcome, at: str) -> RunRow:
     payload = run.payload if outcome.letter else ""  # from here on only a dead letter needs it
+    # Nothing is asked any more of what an item saw around it.
+    nest = run.nest and replace(run.nest, values={}, outputs={}, names={}, skipped=())
     return replace(
         run,
+        nest=nest,
         state="ended",
         status=outcome.status,
         result=outcome.result,

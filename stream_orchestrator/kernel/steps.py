@@ -125,11 +125,13 @@ class Steps:
     ) -> Decision | None:
         """What follows for a container from the items that have ended; None while others are to come."""
         found = self.items.gathering(part, run, task, row)
+        failure = failed if failed and failed.kind == "failed" else None if failed else found.failure()
+        if failure is None and not found.complete:
+            return None
         reports, stepper = found.in_order(), self.site.stepper(task, run, part)
-        failures = [report for report in ((failed,) if failed else reports) if report.kind == "failed"]
-        if failures:
-            return stepper.on_failed_item(row, failures[0], reports)
-        return stepper.on_items(row, reports) if found.complete else None
+        if failure is not None:
+            return stepper.on_failed_item(row, failure, reports)
+        return stepper.on_items(row, reports)
 
     def on_due(self, part: Part, key: bytes, row: StepRow) -> Work | None:
         """A step's time has come."""

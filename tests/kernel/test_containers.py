@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import StormyWorld, Theatre
 
+from stream_orchestrator.kernel.limits import MAX_RECORD
 from stream_orchestrator.plan.compile import compile_document
 from stream_orchestrator.plan.model import Plan
 from stream_orchestrator.spec.loader import load_text
@@ -268,3 +269,25 @@ async def test_few_elements_are_no_special_case(name: str, ns: str) -> None:
         "while_loop": {"left": 0, "seen": [1], "last": True} if count else None,
     }[name]
     assert result(played)["output"] == expected
+
+
+async def test_an_item_that_no_record_can_hold_fails_its_group_and_the_inbox_goes_on() -> None:
+    tasks = """
+  - name: group
+    type: parallel_group
+    tasks:
+      - name: "child_{{ item.index }}"
+        type: python_task
+        for_each: [1]
+        script: "return [len(str(first)), len(str(second))]"
+"""
+    first = "first: {type: string}, second: {type: string, default: ''}"
+    text = f"name: Made\ninput_variables: {{{first}}}\ntasks:{tasks}"
+    played = Theatre(compile_document(load_text(text)[0]), kinds=KINDS, scripts=InProcess())
+    half = "x" * (MAX_RECORD * 2 // 5)
+    played.begin("run-1", f'{{"first": "{half}"}}')
+    played.begin("run-2", f'{{"first": "{half}", "second": "{half}{half}"}}')
+    await played.play()
+    told = {each["run_id"]: each for each in played.results()}
+    assert told["run-1"]["output"] == [[len(half), 0]]
+    assert told["run-2"]["error"]["type"] == "TooLarge"
