@@ -112,7 +112,7 @@ class Frame:
             found |= variables - {ANYTHING}
             if whole or ANYTHING in variables or text.patterns():
                 found.add(EVERYTHING)
-        return tuple(sorted(found))
+        return tuple(sorted(found - _ALWAYS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,6 +410,7 @@ def _sample(alias: str) -> str:
     return _TEMPLATE.sub("0", alias)
 
 
+_ALWAYS = frozenset({"context", "logger", "inputs", "tasks", "run", "env"})
 _TEMPLATE = re.compile(r"\{\{.*?\}\}")
 
 
