@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 _PREFIX = "stream-orchestrator-scratch-"
+_TRIES = 10  # far more than workers that start in the same millisecond
 
 
 class Scratch:
@@ -45,17 +46,17 @@ def _made(base: Path) -> tuple[Path, int | None]:
     """A new folder that is ours: another worker's sweep may take one before we have locked it, and then we make one
     more.
     """
-    while True:
+    for _ in range(_TRIES):
         root = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base)).resolve()
         try:
             lock = _locked(root)
         except FileNotFoundError:
             continue
-        if lock is None:
-            continue
-        if (root / ".lock").exists():
+        if lock is not None and (root / ".lock").exists():
             return root, lock
-        os.close(lock)
+        if lock is not None:
+            os.close(lock)
+    return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base)).resolve(), None  # a file system that knows no locks
 
 
 def _locked(root: Path) -> int | None:
