@@ -9,6 +9,7 @@ Promises
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from stream_orchestrator.plan import graph
 from stream_orchestrator.plan.model import START, Plan, TaskPlan
@@ -38,7 +39,22 @@ def terminal(plan: Plan) -> str:
     ├─╯
     ● join             python_task   after left, right
     ```
+
+    Below it the inside of each container, in the same way.
     """
+    inside = (_titled(task, number, plan) for task in plan.tasks for number in range(len(task.bodies)))
+    return "\n\n".join([_graph(plan), *inside])
+
+
+def _titled(task: TaskPlan, number: int, plan: Plan) -> str:
+    """The inside of a container, below what it is."""
+    body = task.bodies[number]
+    inner = terminal(replace(plan, tasks=body.tasks)) if body.tasks else "  (its tasks arrive with the run)"
+    which = f", {number + 1} of {len(task.bodies)}" if len(task.bodies) > 1 else ""
+    return f"inside {task.name} ({task.kind}{which}):\n{inner}"
+
+
+def _graph(plan: Plan) -> str:
     lanes = _Lanes(_needed(plan))
     rows = [row for task in plan.tasks for row in lanes.rows(task)]
     width = max(len(drawn) + len(label) for drawn, label, _ in rows)
@@ -58,9 +74,33 @@ def mermaid(plan: Plan) -> str:
         f'  start(["{_mermaid(plan.slug)}.input"])',
         f'  result(["{_mermaid(plan.slug)}.results"])',
     ]
-    lines += [f'  {ids[task.name]}["{_mermaid(task.name)}<br/>{task.kind}"]' for task in plan.tasks]
+    for task in plan.tasks:
+        lines += _mermaid_node(task, ids[task.name], plan, indent="  ")
     lines += [f"  {ids.get(one, 'start')} --> {ids.get(other, 'result')}" for one, other in edges(plan)]
     return "\n".join(lines)
+
+
+def _mermaid_node(task: TaskPlan, name: str, plan: Plan, indent: str) -> list[str]:
+    """A task; a container is a box around what it runs."""
+    label = f"{_mermaid(task.name)}<br/>{task.kind}"
+    inner = [
+        (f"{name}_{place}_{number}", each)
+        for place, body in enumerate(task.bodies)
+        for number, each in enumerate(body.tasks)
+    ]
+    if not inner:
+        return [f'{indent}{name}["{label}"]']
+    lines = [f'{indent}subgraph {name}["{label}"]']
+    for identity, each in inner:
+        lines += _mermaid_node(each, identity, plan, indent + "  ")
+    for place, body in enumerate(task.bodies):
+        ids = {each.name: f"{name}_{place}_{number}" for number, each in enumerate(body.tasks)}
+        lines += [
+            f"{indent}  {ids[one]} --> {ids[other]}"
+            for one, other in edges(replace(plan, tasks=body.tasks))
+            if one in ids and other in ids
+        ]
+    return [*lines, f"{indent}end"]
 
 
 def dot(plan: Plan) -> str:
@@ -74,8 +114,21 @@ def dot(plan: Plan) -> str:
         f"  {last} [shape=oval];",
     ]
     lines += [f"  {quoted[task.name]} [label={_label(task)}];" for task in plan.tasks]
+    lines += [line for task in plan.tasks for line in _dot_inside(task, task.name)]
     lines += [f"  {quoted.get(one, first)} -> {quoted.get(other, last)};" for one, other in edges(plan)]
     return "\n".join([*lines, "}"])
+
+
+def _dot_inside(task: TaskPlan, path: str) -> Iterator[str]:
+    """What a container runs: dashed lines lead to the first of it."""
+    for body in task.bodies:
+        ids = {each.name: f"{path}/{each.name}" for each in body.tasks}
+        for each in body.tasks:
+            yield f"  {_dot(ids[each.name])} [label={_label(each)} style=rounded];"
+            yield from _dot_inside(each, ids[each.name])
+            for other in each.upstream:
+                source, style = (path, " [style=dashed]") if other == START else (ids[other], "")
+                yield f"  {_dot(source)} -> {_dot(ids[each.name])}{style};"
 
 
 def edges(plan: Plan) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_orchestrator.plan import draw
+from stream_orchestrator.plan.compile import compile_document
 from stream_orchestrator.plan.model import RESULT, START, Plan, TaskPlan, Variant
+from stream_orchestrator.spec.loader import load_text
 
 
 def planned(edges: dict[str, list[str]]) -> Plan:
@@ -109,3 +111,20 @@ def test_names_cannot_break_out_of_a_chart():
     assert '"a#quot;] --#gt; b; #quot;#lt;script#gt; <br/>python_task"' in draw.mermaid(plan)
     assert r'"a\"] --> b; \"<script>\n" [label=' in draw.dot(plan)
     assert len(draw.terminal(plan).split("\n")) == 1
+
+
+def test_the_inside_of_containers_is_drawn_too():
+    text = (
+        "name: Made\ninput_variables: {ns: {type: array}}\ntasks:\n"
+        "  - name: loop\n    type: for_loop\n    iterate_over: '{{ ns }}'\n    tasks:\n"
+        "      - {name: up, type: python_task, script: 'return 1'}\n"
+        "      - {name: down, type: python_task, script: 'return up'}\n"
+        "  - name: work\n    type: dynamic_task_group\n    tasks: '{{ ns }}'\n"
+    )
+    made = compile_document(load_text(text)[0])
+    drawn = draw.terminal(made)
+    assert "inside loop (for_loop):\n● up    python_task\n● down  python_task  after up" in drawn
+    assert "inside work (dynamic_task_group):\n  (its tasks arrive with the run)" in drawn
+    assert 'subgraph t0["loop<br/>for_loop"]' in draw.mermaid(made)
+    assert "t0_0_0 --> t0_0_1" in draw.mermaid(made)
+    assert '"loop" -> "loop/up" [style=dashed];' in draw.dot(made)

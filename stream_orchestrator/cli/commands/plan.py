@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from stream_orchestrator.cli import voice
@@ -28,29 +29,34 @@ def plan(file: File, functions: Functions = [], prefix: Prefix = None, as_json: 
 def _document(made: Any, functions: list[str], prefix: str) -> dict[str, Any]:
     from stream_orchestrator.plan import names
     from stream_orchestrator.plan.functions import functions_of
-    from stream_orchestrator.plan.model import START
 
     needed, missing = functions_of(made, functions)
-    tasks = [
-        {
-            "name": task.name,
-            "type": task.kind,
-            "depends_on": [name for name in task.upstream if name != START],
-            "inbox": names.inbox(prefix, made, task.slug),
-        }
-        for task in made.tasks
-    ]
     return {
         "pipeline": made.slug,
         "title": made.title,
         "version": made.version,
         "hash": made.hash,
         "inputs": made.inputs,
-        "tasks": tasks,
+        "tasks": list(_tasks(made.tasks, f"{names.app_id(prefix, made)}.")),
         "topics": _topics(made, prefix),
         "functions": {"needed": list(needed), "missing": list(missing)},
         "models": list(made.models),
     }
+
+
+def _tasks(tasks: Any, inboxes: str, inside: str = "") -> Iterator[dict[str, Any]]:
+    """Every task; those inside a container come after it, with its name before theirs."""
+    from stream_orchestrator.plan.model import START
+
+    for task in tasks:
+        yield {
+            "name": inside + task.name,
+            "type": task.kind,
+            "depends_on": [inside + name for name in task.upstream if name != START],
+            "inbox": inboxes + task.slug,
+        }
+        for number, body in enumerate(task.bodies):
+            yield from _tasks(body.tasks, f"{inboxes}{task.slug}.{number}.", f"{inside}{task.name}/")
 
 
 def _topics(made: Any, prefix: str) -> list[str]:
