@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stream_orchestrator.cli.main import main
+from stream_orchestrator.testkit.documents import read_tests
+from stream_orchestrator.testkit.integration import IntegrationRun
+from stream_orchestrator.testkit.mocks import Mocks
+from stream_orchestrator.testkit.playing import play as play_document
+from stream_orchestrator.testkit.records import Result
+from stream_orchestrator.testkit.running import Subject
 
 Write = Callable[[str, str], Path]
 
@@ -176,6 +183,36 @@ teardown: [clean]
     assert [test["status"] for test in found["tests"]] == ["error", "passed"]
     assert "articles" in found["tests"][0]["failures"][0]
     assert (code, noted) == (1, ["clean"])
+
+
+class Hanging:
+    """A runner whose runs never end."""
+
+    def __init__(self) -> None:
+        self.runs = asyncio.Event()
+
+    async def run(self, subject: Subject, inputs: Mapping[str, Any], mocks: Mocks) -> Result:
+        self.runs.set()
+        await asyncio.Event().wait()
+        raise AssertionError("an event that nobody sets was set")
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_teardown_runs_when_a_test_is_interrupted(write: Write, tmp_path: Path) -> None:
+    write("double.yaml", PIPELINE)
+    write("steps.py", STEPS)
+    text = "setup: [start_database]\ntests: [{name: a, inputs: {n: 1}}]\nteardown: [breaks, clean]\n"
+    (document,) = read_tests(write("double_integration.yaml", HEAD + text))
+    run, runner = document.prepare(offline=True), Hanging()
+    assert isinstance(run, IntegrationRun)
+    playing = asyncio.create_task(play_document(document, run, runner, lambda outcome: None))
+    await runner.runs.wait()
+    playing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await playing
+    assert (tmp_path / "log.txt").read_text().splitlines() == ["start", "clean"]
 
 
 @pytest.mark.parametrize(

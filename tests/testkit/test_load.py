@@ -137,6 +137,26 @@ def test_a_stall_is_in_the_response_times_of_all_that_were_due_meanwhile() -> No
     )  # half of the five seconds' events waited longer
 
 
+class Blocking(Answering):
+    """Its first event holds up everything for two seconds, the sender too."""
+
+    async def ask(self, value: bytes, *, key: bytes | None = None) -> Record:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, JumpingLoop)
+        if not self.values:
+            loop.now += 2.0
+        return await super().ask(value, key=key)
+
+
+def test_an_event_that_was_sent_late_counts_from_when_it_was_due() -> None:
+    load = opened(Blocking(0.0), rate=10, duration=4.0)
+    assert load.sent == 40
+    assert load.lag == pytest.approx(1.9, rel=0.1)
+    assert load.latencies.percentile(100) == pytest.approx(2.0, rel=0.05)
+    assert load.latencies.percentile(25) == pytest.approx(0.0, abs=0.001)
+    assert load.latencies.percentile(75) == pytest.approx(1.0, abs=0.15)  # 20 of 40 were due meanwhile
+
+
 def test_a_closed_loop_has_one_event_a_user_in_flight() -> None:
     load = Load(scenario(users=4, duration=10.0), 10.0)
     target = Answering(1.0)
@@ -224,6 +244,16 @@ def test_a_meter_of_a_process_that_is_gone_measures_nothing() -> None:
     with Meter(2**22 - 1) as meter:
         pass
     assert meter.usage() == Usage(0, 0.0)
+
+
+@pytest.mark.parametrize(("module", "make"), [("psutil", Meter), ("hdrh.histogram", Latencies)])
+def test_what_is_not_installed_is_named_with_the_extra_that_brings_it(
+    monkeypatch: pytest.MonkeyPatch, module: str, make: Callable[[], object]
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingError) as missing:
+        make()
+    assert "stream-orchestrator[testing]" in missing.value.hint
 
 
 def plan_with(write: Write, variables: dict[str, Any]) -> Any:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.broker import Broker
 
 from stream_orchestrator.cli.main import main
+from stream_orchestrator.streaming.client import administering
 
 Write = Callable[[str, str], Path]
 
@@ -52,6 +54,24 @@ def test_every_event_of_a_load_is_counted_and_judged(write: Write, capfd: pytest
     assert users["status"] == "passed", users
     assert users["measures"]["most_in_flight"] == 2
     assert users["measures"]["sent"] == users["measures"]["succeeded"] + users["measures"]["failed"]
+
+
+@pytest.mark.kafka
+def test_a_load_leaves_nothing_on_a_broker_that_stays_and_does_not_touch_the_real_topics(
+    write: Write, capfd: pytest.CaptureFixture[str], kafka: Broker, asking: Callable[..., Any]
+) -> None:
+    write("halves.yaml", PIPELINE)
+    path = write("halves_load.yaml", LOAD.replace("[{n: 1}, {n: 2}, {n: 4}, {n: 6}]", "{n: 2}"))
+    address = f"kafka://{kafka.settings.bootstrap}"
+    code = main(["test", str(path), "--json", "--time-scale", "0.1", "--broker", address, "--prefix", kafka.prefix])
+    found = json.loads(capfd.readouterr().out)
+    assert (code, found["passed"]) == (0, 2)
+    assert asking(topics_of(kafka)) == []
+
+
+async def topics_of(kafka: Broker) -> list[str]:
+    async with administering(kafka.settings) as admin:
+        return [topic["topic"] for topic in await admin.describe_topics() if topic["topic"].startswith(kafka.prefix)]
 
 
 @pytest.mark.parametrize(
