@@ -26,6 +26,7 @@ from stream_orchestrator.calls.services import offline_message
 from stream_orchestrator.calls.settings import CallSettings
 from stream_orchestrator.errors import MissingError, SpecError
 from stream_orchestrator.kernel import events, ids, outside, results
+from stream_orchestrator.kernel.bringing import judged
 from stream_orchestrator.kernel.effects import Answer, CallRequest, Request, ServiceRequest
 from stream_orchestrator.kernel.engine import Engine
 from stream_orchestrator.kernel.events import Begin, Ended
@@ -38,8 +39,10 @@ from stream_orchestrator.plan.dependencies import missing_packages
 from stream_orchestrator.plan.loading import load_plan
 from stream_orchestrator.plan.model import START, Plan
 from stream_orchestrator.plan.services import SERVICE_OF_KIND
-from stream_orchestrator.spec.inputs import InputRules, InvalidInput
+from stream_orchestrator.spec.config import from_environ
+from stream_orchestrator.spec.inputs import InputRules
 from stream_orchestrator.tasks import KINDS
+from stream_orchestrator.trust.bringing import Bringer
 from stream_orchestrator.trust.pool import ScriptPool
 
 Function = Callable[..., Any] | str | PathLike[str]
@@ -102,10 +105,10 @@ class Pipeline:
         payload = orjson.dumps(dict(inputs))
         rules = InputRules.from_plan(self.plan.inputs, self.plan.input_validation)
         run_id = uuid.uuid4().hex
-        try:
-            rules.check(payload_of(payload))
-        except InvalidInput as error:
-            return self._rejected(run_id, payload, error)
+        brought = await Bringer.of(from_environ(os.environ))(rules, payload)
+        brought = judged(rules, payload_of(payload), brought)
+        if brought.refused is not None:
+            return self._rejected(run_id, payload, brought.refused)
         files, callables = _sorted(functions)
         real = RealServices(ServiceSettings.from_env(offline=models is not None))
         calls = CallService(CallSettings.from_env(), services=real)
@@ -116,13 +119,14 @@ class Pipeline:
             await pool.start()
             self._complete(pool)
             other = partial(_Outside, functions=functions, models=models)
-            return await self._play(run_id, payload, rules=rules, pool=pool, attempt=attempt, desk=desk, run=other)
+            begin = self._begin(run_id, payload, brought.files)
+            return await self._play(begin, rules=rules, pool=pool, attempt=attempt, desk=desk, run=other)
         finally:
             await pool.close()
             await calls.close()
 
     async def _play(
-        self, run_id: str, payload: bytes, *, rules: InputRules, pool: ScriptPool, attempt: Any, desk: Desk, run: Any
+        self, begin: Begin, *, rules: InputRules, pool: ScriptPool, attempt: Any, desk: Desk, run: Any
     ) -> Result:
         world, wires = World(clock=time.time), _wires(self.plan)
         desk.join(world, wires)
@@ -142,7 +146,7 @@ class Pipeline:
             world.add(App({wires.inputs[each]: run(other) for each, other in others.items()}, Codec(), _no, _no))
         caller = CallAgent(topic="calls", answers="answers", letters=wires.internal_dlq, attempt=attempt, send=_nobody)
         world.add(App({"calls": caller}, CallCodec(), caller.on_due, caller.on_recovered))
-        world.append(wires.inbox(START), None, events.encode(self._begin(run_id, payload)))
+        world.append(wires.inbox(START), None, events.encode(begin))
         try:
             await world.run(until=lambda: bool(world.topics[wires.results]))
         finally:
@@ -161,7 +165,7 @@ class Pipeline:
             raise MissingError(message, hint="name it by its file in `pipeline:`, so that it can be found")
         return {slug: known[slug] for slug in self.plan.pipelines}
 
-    def _begin(self, run_id: str, payload: bytes) -> Begin:
+    def _begin(self, run_id: str, payload: bytes, files: dict[str, str]) -> Begin:
         now = time.time()
         return Begin(
             run_id=run_id,
@@ -172,11 +176,12 @@ class Pipeline:
             accepted_at=now,
             deadline=now + self.plan.timeout,
             trace_id=ids.trace_of(None, self.plan.slug, run_id)[0],
+            files=files,
         )
 
-    def _rejected(self, run_id: str, payload: bytes, error: InvalidInput) -> Result:
+    def _rejected(self, run_id: str, payload: bytes, why: dict[str, Any]) -> Result:
         now = time.time()
-        begin = self._begin(run_id, payload)
+        begin = self._begin(run_id, payload, {})
         run = RunRow(
             run_id=run_id,
             payload=begin.payload,
@@ -188,7 +193,6 @@ class Pipeline:
             at="",
             trace_id=begin.trace_id,
         )
-        why = results.ended(error.reason, "InvalidInput", str(error))
         return Result(**orjson.loads(results.rejected(self.plan, run, why, now).result))
 
     def _complete(self, pool: ScriptPool) -> None:

@@ -98,8 +98,12 @@ def refuse_incomplete(
     from stream_orchestrator.calls.service_settings import ServiceSettings
     from stream_orchestrator.calls.settings import CallSettings, missing_keys
     from stream_orchestrator.cli.surroundings import configured
+    from stream_orchestrator.spec.inputs import InputRules
+    from stream_orchestrator.trust.bringing import refuse_without_scanner
 
     plans = tuple(plans)
+    rules = {plan.title: InputRules.from_plan(plan.inputs, plan.input_validation) for plan in plans}
+    refuse_without_scanner(rules, configured())
     lacking = {plan.title: functions_of(plan, functions)[1] for plan in plans}
     models = [model for plan in plans for model in plan.models]
     keys = missing_keys(models, CallSettings.from_env(environ, offline=offline))

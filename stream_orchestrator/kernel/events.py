@@ -97,7 +97,11 @@ class Nest(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Begin(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A run arrives at its home. `payload` is the input's bytes as text, `headers` and `key` as they came (latin-1)."""
+    """A run arrives at its home. `payload` is the input's bytes as text, `headers` and `key` as they came (latin-1).
+
+    `files` are those of the payload that were fetched or scanned: variable → content in base64, or "" where the payload
+    has it.
+    """
 
     run_id: str
     payload: str
@@ -112,6 +116,7 @@ class Begin(Struct, frozen=True, kw_only=True, omit_defaults=True):
     trace_id: str = ""
     parent_span: str = ""
     nest: Nest | None = None
+    files: dict[str, str] = {}
 
 
 class Ended(Struct, frozen=True, kw_only=True, omit_defaults=True):

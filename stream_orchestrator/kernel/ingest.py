@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import Future
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -21,6 +21,8 @@ import orjson
 
 from stream_orchestrator.kernel import audit, ids, results
 from stream_orchestrator.kernel.apply import Transition
+from stream_orchestrator.kernel.bringing import HEADER as FILES_HEADER
+from stream_orchestrator.kernel.bringing import Bring, Brought, judged, nothing_brings
 from stream_orchestrator.kernel.events import Begin, encode
 from stream_orchestrator.kernel.identity import Identity, headers_of, read
 from stream_orchestrator.kernel.inbox import ended_by, together
@@ -74,6 +76,7 @@ class Ingest:
     watch: Watch = field(default_factory=Blind)
     horizon_seconds: float = 7 * 86_400.0
     end_of: EndOf
+    bring: Bring = nothing_brings
     input_contiguous: bool = False
     _untouched_from: dict[int, int] = field(default_factory=dict)
     _writing: dict[tuple[int, bytes], Future[Any]] = field(default_factory=dict)
@@ -90,13 +93,16 @@ class Ingest:
         record = _plain(record)
         identity = read(record, record.position)
         seen = Seen(identity, record, record.position, record.timestamp_ms)
-        if identity.supplied and _size(record) <= MAX_RECORD:
+        fits = _size(record) <= MAX_RECORD
+        if identity.supplied and fits:
             return self._to_ingest(seen, part)
-        return self._admit(seen, part, self._version(record, part))
+        version = self._version(record, part)
+        brings = version.rules.has_files and fits
+        return self._for_its_files(seen, part) if brings else self._admit(seen, part, version)
 
     def from_ingest(self, record: Arrived, part: Part) -> Work | None:
         """A record with an id of its own, where all its copies come."""
-        bare, position, stamp = _as_sent(record)
+        bare, position, stamp, brought = _as_sent(record)
         seen = Seen(read(bare, position), bare, position, stamp)
         known = self._known(seen, part)
         pinned = self.versions.get(known.version)
@@ -105,7 +111,28 @@ class Ingest:
         if pinned is None:
             error = results.ended("unknown_version", "UnknownVersion", f"version {known.version} is no longer deployed")
             return self._reject(seen.as_first(known), part, self.versions.active(), error=error)
+        if pinned.rules.has_files:
+            return self._with_files(seen, part, pinned, record.position, known=known, brought=brought)
         return self._admit(seen.as_first(known), part, pinned, home=known.home)
+
+    def _with_files(
+        self, seen: Seen, part: Part, version: Version, at: str, *, known: KnownId, brought: Brought | None
+    ) -> Work | None:
+        """See `kernel.bringing`. `at` is where the record stands on the ingest topic."""
+        if brought is None and not known.brought and version.rules.to_bring(seen.identity.payload):
+            return self._bring(seen, part, version)
+        if brought is not None and known.brought not in ("", at):
+            return None  # said again after a crash: what was said first is what counts
+        if brought is not None and not known.brought:
+            known = replace(known, brought=at, refused=brought.refused)
+            self._remember(part, ids.run_key(seen.identity.run_id), known)
+        first = seen.as_first(known)
+        if known.refused is not None:
+            return self._reject(first, part, version, error=known.refused)
+        if brought is None and known.brought:
+            # A copy: its run has begun, or will, with the record that has its files. A producer's copy is answered.
+            return self._admit(first, part, version, home=known.home, files={}) if first.identity.supplied else None
+        return self._admit(first, part, version, home=known.home, files=brought.files if brought else None)
 
     def on_due(self, part: Part, key: bytes) -> Work | None:
         """An id has passed its horizon."""
@@ -121,7 +148,7 @@ class Ingest:
 
     # --- steps ---------------------------------------------------------------------------------------------------
 
-    async def _to_ingest(self, seen: Seen, part: Part) -> None:
+    async def _to_ingest(self, seen: Seen, part: Part, *more: tuple[str, bytes]) -> None:
         record = seen.record
         origin = ((POSITION_HEADER, seen.position.encode()), (STAMP_HEADER, str(seen.stamp).encode()))
         await part.publish(
@@ -129,8 +156,19 @@ class Ingest:
             partition=ids.partition_of(seen.identity.run_id, self.ingest_partitions),
             key=record.key,
             value=record.value,
-            headers=(*record.headers, *origin),
+            headers=(*record.headers, *origin, *more),
         )
+
+    async def _for_its_files(self, seen: Seen, part: Part) -> None:
+        await self._decided(seen, part)  # read again, it must take the same way
+        await self._to_ingest(seen, part)
+
+    async def _bring(self, seen: Seen, part: Part, version: Version) -> None:
+        rules, payload = version.rules, seen.identity.payload
+        brought = judged(rules, payload, await self.bring(rules, payload))
+        begin = _begin(seen.record, _row(seen, version.plan), now=0.0, timeout=0.0, files=brought.files)
+        brought = Brought(refused=too_large) if (too_large := _too_large(len(begin))) else brought
+        await self._to_ingest(seen, part, (FILES_HEADER, brought.encode()))
 
     def _version(self, record: Arrived, part: Part) -> Version:
         """The version a record without an id begins with. It goes over to a new one only past every record that may
@@ -176,11 +214,21 @@ class Ingest:
             self._remember(part, key, known)
         return known
 
-    async def _admit(self, seen: Seen, part: Part, version: Version, *, home: int | None = None) -> None:
+    async def _admit(
+        self,
+        seen: Seen,
+        part: Part,
+        version: Version,
+        *,
+        home: int | None = None,
+        files: Mapping[str, str] | None = None,
+    ) -> None:
+        """Begin a run. With `files` the event was judged when they were brought."""
         identity, record = seen.identity, seen.record
         run = _row(seen, version.plan)
-        begin = _begin(record, run, now=part.now(), timeout=version.plan.timeout)
-        error = _unfit(identity, version.rules, size=_size(record)) or _too_large(len(begin))
+        begin = _begin(record, run, now=part.now(), timeout=version.plan.timeout, files=files or {})
+        was_judged = files is not None
+        error = None if was_judged else _unfit(identity, version.rules, size=_size(record)) or _too_large(len(begin))
         if error is not None:
             await self._reject(seen, part, version, error=error)
             return
@@ -336,7 +384,7 @@ def _row(seen: Seen, plan: Plan) -> RunRow:
     )
 
 
-def _begin(record: Bare, run: RunRow, *, now: float, timeout: float) -> bytes:
+def _begin(record: Bare, run: RunRow, *, now: float, timeout: float, files: Mapping[str, str]) -> bytes:
     """The run on its way to its home. A record that is no text is no run, whatever becomes of it here."""
     begin = Begin(
         run_id=run.run_id,
@@ -351,6 +399,7 @@ def _begin(record: Bare, run: RunRow, *, now: float, timeout: float) -> bytes:
         retry_of=run.retry_of,
         trace_id=run.trace_id,
         parent_span=run.parent_span,
+        files=dict(files),
     )
     return encode(begin)
 
@@ -411,18 +460,23 @@ def _plain(record: Arrived) -> Bare:
     return Bare(record.topic, record.partition, record.offset, record.timestamp_ms, record.key, record.value, headers)
 
 
-def _as_sent(record: Arrived) -> tuple[Bare, str, int]:
-    """A record of the ingest topic as it was on the input topic; its last headers say where that was, and when."""
+def _as_sent(record: Arrived) -> tuple[Bare, str, int, Brought | None]:
+    """A record of the ingest topic as it was on the input topic; its last headers say where that was, when, and what
+    came of its files.
+    """
     bare = _plain(record)
-    added = [name for name, _ in bare.headers[-2:]]
-    if added != [POSITION_HEADER, STAMP_HEADER]:
-        return bare, record.position, record.timestamp_ms  # somebody wrote to the ingest topic: a record like any other
-    (_, position), (_, stamp) = bare.headers[-2:]
-    bare = replace(bare, headers=bare.headers[:-2])
+    files = bare.headers[-1][1] if bare.headers and bare.headers[-1][0] == FILES_HEADER else None
+    origin = bare.headers[-3:-1] if files is not None else bare.headers[-2:]
+    if [name for name, _ in origin] != [POSITION_HEADER, STAMP_HEADER]:
+        # Somebody wrote to the ingest topic: a record like any other.
+        return bare, record.position, record.timestamp_ms, None
+    (_, position), (_, stamp) = origin
+    bare = replace(bare, headers=bare.headers[: -2 if files is None else -3])
     try:
-        return bare, _position(position.decode()), int(stamp)
-    except ValueError:
-        return bare, record.position, record.timestamp_ms
+        brought = None if files is None else Brought.decode(files)
+        return bare, _position(position.decode()), int(stamp), brought
+    except (ValueError, TypeError):
+        return bare, record.position, record.timestamp_ms, None
 
 
 def _position(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -15,6 +16,8 @@ KEPT_SWITCHES = 16
 class KnownId:
     """What is remembered of an id: its payload, trace and version, where and when it was first seen, and the home of
     its run: copies may carry other keys. Rows of earlier releases have no home; their copies find it by key.
+
+    `brought`: where the record stands that said what became of its files. `refused`: why they were, if they were.
     """
 
     payload: str
@@ -24,6 +27,8 @@ class KnownId:
     expires: float
     traceparent: str | None = None
     home: int | None = None
+    brought: str = ""
+    refused: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -265,6 +265,7 @@ def _ended(run: RunRow, outcome: results.Outcome, at: str) -> RunRow:
         result=outcome.result,
         letter=outcome.letter,
         payload=payload,
+        files={},
         at=at,
     )
 
@@ -285,6 +286,7 @@ def _run_row(event: Begin, position: str) -> RunRow:
         trace_id=event.trace_id,
         parent_span=event.parent_span,
         nest=event.nest,
+        files=event.files,
     )
 
 

@@ -50,6 +50,7 @@ class RunRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     status: str = ""
     result: str = ""
     letter: dict[str, str] | None = None
+    files: dict[str, str] = {}
     nest: Nest | None = None
 
     @property

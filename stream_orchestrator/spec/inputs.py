@@ -21,6 +21,7 @@ from stream_orchestrator.spec.fields import kind_name
 from stream_orchestrator.spec.pipeline import InputValidation, Variable
 from stream_orchestrator.spec.sanitizing import sanitized
 from stream_orchestrator.spec.scalars import LARGEST_INTEGER, SMALLEST_INTEGER
+from stream_orchestrator.spec.uploads import Brought, FileRules
 from stream_orchestrator.spec.variables import VariableRule, compile_variable
 
 Reason = Literal["not_json", "invalid_input", "too_large"]
@@ -64,8 +65,32 @@ class InputRules:
             sanitize=bool(asks.sanitization),
         )
 
-    def check(self, raw: bytes) -> dict[str, Any]:
-        """The variables' values, then undeclared keys of the payload; else `InvalidInput` with all that is wrong."""
+    @property
+    def scans(self) -> bool:
+        """Whether a variable asks for the virus scanner."""
+        return any(rule.file is not None and rule.file.scanned for rule in self.variables)
+
+    @property
+    def has_files(self) -> bool:
+        """Whether an event may name files, which are fetched and scanned before it is checked."""
+        return any(rule.file is not None for rule in self.variables)
+
+    def to_bring(self, raw: bytes) -> dict[str, tuple[FileRules, dict[str, Any]]]:
+        """The files of a payload that have to be fetched or scanned; none of a payload that is broken anyway."""
+        if not self.has_files or (self.max_bytes is not None and len(raw) > self.max_bytes):
+            return {}
+        try:
+            payload = parse(raw)
+        except InvalidInput:
+            return {}
+        asked = ((rule.name, rule.file) for rule in self.variables if rule.file is not None and rule.name in payload)
+        return {name: (rules, payload[name]) for name, rules in asked if rules.needs(payload[name])}
+
+    def check(self, raw: bytes, brought: Brought | None = None) -> dict[str, Any]:
+        """The variables' values, then undeclared keys of the payload; else `InvalidInput` with all that is wrong.
+
+        `brought` are the contents of files that were fetched, and which were scanned.
+        """
         if self.max_bytes is not None and len(raw) > self.max_bytes:
             said = f"the payload has {len(raw)} bytes, at most {self.max_bytes} are allowed (max_input_size)"
             raise InvalidInput("too_large", (said,))
@@ -73,7 +98,7 @@ class InputRules:
         if self.sanitize:
             payload = sanitized(payload)
         errors: list[str] = []
-        values = {rule.name: self._value(rule, payload, errors) for rule in self.variables}
+        values = {rule.name: self._value(rule, payload, errors, brought or {}) for rule in self.variables}
         errors.extend(self._undeclared(payload))
         if errors:
             raise InvalidInput("invalid_input", tuple(errors))
@@ -93,7 +118,7 @@ class InputRules:
         declared = {rule.name for rule in self.variables}
         return tuple(key for key in values if key not in declared) if declared else ()
 
-    def _value(self, rule: VariableRule, payload: dict[str, Any], errors: list[str]) -> Any:
+    def _value(self, rule: VariableRule, payload: dict[str, Any], errors: list[str], brought: Brought) -> Any:
         if rule.name not in payload:
             if rule.required and self.enabled:
                 errors.append(f"`{rule.name}` is required and missing (required)")
@@ -102,6 +127,11 @@ class InputRules:
         if rule.sanitize and not self.sanitize:
             value = sanitized(value)
         nothing_is_fine = value is None and not rule.required and rule.default is None
+        if rule.file is not None and not nothing_is_fine:
+            # Also where `enabled: false` lets all else through: a script gets a file, or nothing.
+            file, said = rule.file.read(value, brought.get(rule.name))
+            errors.extend([f"`{rule.name}` {said}"] if said else [])
+            return file
         if self.enabled and not nothing_is_fine:
             errors.extend(f"`{rule.name}` {said}" for said in rule.wrong(value))
         return value

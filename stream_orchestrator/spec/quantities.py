@@ -63,7 +63,8 @@ Numeric = int | float
 T = TypeVar("T")
 
 _NUMBER = r"(?:\d{1,3}(?:,\d{3})+|\d{1,30})(?:\.\d{1,30})?|\.\d{1,30}"
-_MAX_TEXT = 500  # a condition of twenty clauses; longer text is not a quantity
+_MAX_TEXT = 500  # longer text is not a quantity
+_MAX_CONDITION = 4000  # a hundred clauses
 
 _MAX_PARENTHESES = 20
 _CONDITION_WORDS = re.compile(r"([()]|\b(?<![.-])(?:and|or)\b(?![.-]))", re.IGNORECASE)
@@ -223,7 +224,7 @@ def threshold(value: str) -> Threshold:
 
 def condition(value: str) -> Condition:
     """`"error_rate > 5% and (latency > 2 seconds or hourly_cost > $100)"`; `and` binds tighter than `or`."""
-    text = _text(value, "a condition", _CONDITION_HINT)
+    text = _text(value, "a condition", _CONDITION_HINT, most=_MAX_CONDITION)
     words = [word for word in _CONDITION_WORDS.split(text) if word.strip()]
     found, rest = _any_of(words, value, depth=0)
     if rest:
@@ -279,9 +280,9 @@ def _no_condition(whole: str, why: str) -> BadQuantity:
     return BadQuantity(f"`{whole}` is not a condition: {why}", hint=_CONDITION_HINT)
 
 
-def _text(value: str, kind: str, hint: str) -> str:
+def _text(value: str, kind: str, hint: str, *, most: int = _MAX_TEXT) -> str:
     text = value.strip() if isinstance(value, str) else ""
-    if not text or len(text) > _MAX_TEXT or not text.isascii():
+    if not text or len(text) > most or not text.isascii():
         raise BadQuantity(f"`{str(value)[:40]}` is not {kind}", hint=hint)
     return text
 

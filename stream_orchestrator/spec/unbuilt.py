@@ -123,7 +123,8 @@ def unbuilt_in_pipeline(located: Located, *, place: Place = "pipeline") -> Itera
     for path, task in tasks_in(data):
         yield from _in_table(located, "task", path, task)
     yield from _strategies(located)
-    yield from _files(located, "input_variables" if place == "pipeline" else "parameters")
+    if place == "component":
+        yield from _files(located, "parameters")
 
 
 def unbuilt_in_config(located: Located) -> Iterator[Problem]:

@@ -20,6 +20,7 @@ from stream_orchestrator.spec.patterns import BadPattern, pattern
 from stream_orchestrator.spec.pipeline import Validation, Variable
 from stream_orchestrator.spec.problems import Severity
 from stream_orchestrator.spec.sanitizing import sanitized
+from stream_orchestrator.spec.uploads import FileRules
 
 Check = Callable[[Any], str]  # what is wrong with the value, or ""
 
@@ -75,10 +76,13 @@ class VariableRule:
     default: Any
     sanitize: bool
     checks: tuple[Check, ...]
+    file: FileRules | None = None
     flaws: tuple[Flaw, ...] = field(default=(), compare=False)
 
     def wrong(self, value: Any) -> list[str]:
-        """What is wrong with a value, in the order of the rules."""
+        """What is wrong with a value, in the order of the rules. Of a file: with its shape alone."""
+        if self.file is not None:
+            return [said] if (said := self.file.shape(value)) else []
         if not is_of_type(value, self.type):
             got = "" if isinstance(value, float) else f", not {kind_name(value)}"
             return [f"must be {_TYPES[self.type][1]}{got} (type)"]
@@ -111,6 +115,7 @@ def compile_variable(name: str, variable: Variable) -> VariableRule:
         default=variable.default,
         sanitize=bool(asks and asks.sanitization),
         checks=tuple(checks),
+        file=FileRules.of(variable) if variable.type == "file" else None,
     )
     return replace(rule, flaws=(*flaws, *_bad_default(rule, variable), *_bad_example(rule, variable)))
 
@@ -121,6 +126,10 @@ def _bad_default(rule: VariableRule, variable: Variable) -> Iterator[Flaw]:
     if variable.required:
         hint = "remove `required`, or the default"
         yield Flaw("conflicting-keys", ("default",), f"`{rule.name}` is required, so its default is never used", hint)
+    if rule.file is not None and rule.default is not None:
+        hint = "leave the default out: a file that is not given is null"
+        yield Flaw("bad-default", ("default",), f"`{rule.name}` is a file, which has no default", hint)
+        return
     # `default: null` says that nothing is a good value of an optional variable.
     for said in rule.wrong(rule.default) if rule.default is not None else ():
         yield Flaw("bad-default", ("default",), f"the default of `{rule.name}` {said}", "mend the default or the rule")

@@ -68,6 +68,7 @@ from stream_orchestrator.streaming.serving import (
 from stream_orchestrator.streaming.tails import Tails
 from stream_orchestrator.streaming.topic_kinds import TopicSpec
 from stream_orchestrator.tasks import KINDS
+from stream_orchestrator.trust.bringing import Bringer
 from stream_orchestrator.trust.pool import ScriptPool
 
 log = logging.getLogger(__name__)
@@ -100,6 +101,7 @@ class Worker:
         calls = CallSettings.from_env(offline=settings.offline, calls=settings.config.section(Calls))
         services = Services(ServiceSettings.of(settings.config, offline=settings.offline))
         self._calls = CallService(calls, services=services)
+        self._bring = Bringer.of(settings.config)
         self._pools: dict[tuple[str, ...], ScriptPool] = {}
         self._call_apps: list[App] = []
         self._callers: list[CallAgent] = []
@@ -363,6 +365,7 @@ class Worker:
             ingest_partitions=counts[ingest_topic],
             versions=_VersionsOf(self._deployments, slug),
             end_of=self._lookup.end,
+            bring=self._bring,
             watch=self._watch,
         )
         return [

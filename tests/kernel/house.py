@@ -11,6 +11,7 @@ from worlds import FakeKind, FakeScripts
 
 from stream_orchestrator.calls.agent import CallAgent
 from stream_orchestrator.calls.agent import Codec as CallCodec
+from stream_orchestrator.kernel.bringing import Bring, nothing_brings
 from stream_orchestrator.kernel.effects import Answer, CallRequest
 from stream_orchestrator.kernel.engine import Engine
 from stream_orchestrator.kernel.ingest import Codec as IngestCodec
@@ -55,7 +56,14 @@ class Service:
 class House:
     """One pipeline, all of its apps in one world. Versions are known by their position in `plans`: `v0`, `v1`, ..."""
 
-    def __init__(self, *plans: Plan, world: World | None = None, kinds: Any = None, service: Any = None) -> None:
+    def __init__(
+        self,
+        *plans: Plan,
+        world: World | None = None,
+        kinds: Any = None,
+        service: Any = None,
+        bring: Bring = nothing_brings,
+    ) -> None:
         self.clock = VirtualClock()
         self.world = world or World()
         self.world.clock = self.clock
@@ -71,6 +79,7 @@ class House:
             ingest_partitions=1,
             versions=self.versions,
             end_of=self._end,
+            bring=bring,
         )
         outer, inner = self.doors.doors()
         self.outer = self.world.add(App({outer.topic: outer}, IngestCodec, self.doors.on_due, self.doors.on_recovered))

@@ -383,15 +383,13 @@ def test_what_is_switched_off_or_always_there_is_no_problem(text):
     assert rules(f"{text}\n{TASK}") == []
 
 
-def test_strategies_and_files_and_loops_in_groups_are_found():
+def test_strategies_and_loops_in_groups_are_found():
     text = (
-        "input_variables: {f: {type: file, validation: {max_size: 5MB}}}\n"
         "optimization_strategies:\n  - {name: batch_processing, batch_size: 10}\n  - {name: request_coalescing}\n"
         "tasks:\n  - name: g\n    type: parallel_group\n    tasks:\n"
         "      - {name: c, type: llm_task, for_each: '{{ x }}', batch: {size: 2}}\n"
     )
     assert rules(text) == [
-        ("not-yet-supported", "input_variables.f.type"),
         ("not-yet-supported", "optimization_strategies[0].name"),
         ("no-effect-yet", "optimization_strategies[1].name"),
         ("not-yet-supported", "tasks[0].tasks[0].batch"),

@@ -283,7 +283,7 @@ CONDITIONS = st.recursive(
         max_size=2,
     ).map(Condition.of),
     max_leaves=4,
-)
+).filter(lambda condition: len(str(condition)) <= 4000)
 STEPS = st.builds(TrafficStep, SHARES, st.none() | DURATIONS)
 
 
