@@ -99,6 +99,7 @@ def refuse_incomplete(
     from stream_orchestrator.calls.settings import CallSettings, missing_keys
     from stream_orchestrator.cli.surroundings import configured
     from stream_orchestrator.spec.inputs import InputRules
+    from stream_orchestrator.tasks.custom import unknown_kinds
     from stream_orchestrator.trust.bringing import refuse_without_scanner
 
     plans = tuple(plans)
@@ -121,6 +122,9 @@ def refuse_incomplete(
     if strangers := unknown_models(models):
         said.append(f"there is no model {_list(strangers)}")
         hints.append(f"offline models: {', '.join(offline_models())}")
+    for title, name, why in unknown_kinds(plans):
+        said.append(f"`{title}` has tasks of the type `{name}`: {why}")
+        hints.append("pip install the package that brings the type, where the worker is")
     services = tuple(dict.fromkeys(service for plan in plans for service in plan.services))
     for lack, hint in needs_of(services, ServiceSettings.of(configured(quietly=True), offline=offline)):
         said.append(lack)

@@ -24,6 +24,7 @@ from stream_orchestrator.plan.services import SECRET, rendered_keys
 from stream_orchestrator.plan.templates import Reference, TemplateProblem
 from stream_orchestrator.spec import bodies
 from stream_orchestrator.spec.bodies import Inside
+from stream_orchestrator.spec.custom import installed
 from stream_orchestrator.spec.documents import Document
 from stream_orchestrator.spec.located import Located, Mark, Path
 from stream_orchestrator.spec.problems import Problems
@@ -322,6 +323,8 @@ class _Reader:
         members = data.get("pipelines") if data.get("type") == "pipeline_group" else None
         for index, member in enumerate(members if isinstance(members, list) else ()):
             yield from self.templates((*path, "pipelines", index, "inputs"), _get(member, "inputs"), local=local)
+        if data.get("type") in installed():
+            yield from self.templates((*path, "options"), data.get("options"), local=local)
         if data.get("type") == "while_loop":
             state = data.get("loop_state")
             local |= {"loop", "loop_state", *(state if isinstance(state, dict) else ())}

@@ -21,7 +21,7 @@ from stream_orchestrator.spec.documents import Document
 from stream_orchestrator.spec.located import Located, Path
 from stream_orchestrator.spec.pipeline import Pipeline
 from stream_orchestrator.spec.problems import Problems
-from stream_orchestrator.spec.tasks import BaseTask, LlmTask, PythonTask, ServiceTask, WebScrapingTask
+from stream_orchestrator.spec.tasks import BaseTask, CustomTask, LlmTask, PythonTask, ServiceTask, WebScrapingTask
 
 SCRIPT_SECONDS, MODEL_SECONDS = 300.0, 120.0
 CALL_RETRIES = 2
@@ -124,6 +124,12 @@ class Variants:
                 options["prompt"] = task.prompt if task.prompt is not None else self._prompt(task, path, upstream)
         elif script is not None and Script.parse(script).models:
             options["model"] = self._model(task, None, path)
+        elif isinstance(task, CustomTask):
+            options |= {
+                "options": task.options or {},
+                **self._reach(task, "pass", path),
+                **limits_of(task, self.pipeline),
+            }
         elif isinstance(task, ServiceTask):
             options |= options_of(task)
             if isinstance(task, WebScrapingTask) and task.url is None:

@@ -34,6 +34,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     *((f"`tasks[]` of type `{name}`", model) for model, name in tasks.NAMES.items()),
     ("`tasks[].auth` of an `api_task`", tasks.ApiAuth),
     ("`tasks[].pipelines[]`", tasks.SubPipeline),
+    ("`tasks[]` of an installed type", tasks.CustomTask),
     ("`tasks[].error_handling`", tasks.ErrorHandling),
     ("`tasks[].error_handling.circuit_breaker`", tasks.CircuitBreaker),
     ("`tasks[].error_handling.retry_policy`", tasks.RetryPolicy),

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BeforeValidator,
+    ConfigDict,
     Discriminator,
     Field,
     GetJsonSchemaHandler,
@@ -17,6 +18,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from stream_orchestrator.spec.custom import installed
 from stream_orchestrator.spec.fields import (
     Bytes,
     Cores,
@@ -34,10 +36,12 @@ from stream_orchestrator.spec.fields import (
     needed,
 )
 
+_CUSTOM = "custom_task"
 TASK_TAGS = (
     *("python_task", "llm_task", "parallel_group", "conditional_task", "for_loop", "while_loop", "component_task"),
     *("web_scraping_task", "web_search_task", "api_task", "file_task", "database_task", "email_task"),
     *("dynamic_task_group", "pipeline_group"),
+    _CUSTOM,
 )
 # A tag must not be the name of a key: in an error, one is left out and the other is told.
 _SAME_AS = {"condition": "conditional_task", "component": "component_task"}
@@ -441,6 +445,22 @@ class EmailTask(ServiceTask):
     )
 
 
+def _known_types(schema: dict[str, Any]) -> None:
+    known = sorted(installed())
+    schema["properties"]["type"] = {"enum": known} if known else dict[str, Any]({"not": {}})
+    schema["patternProperties"] = {"^x-": {}}
+
+
+class CustomTask(BaseTask):
+    """A task of a type that an installed package brings."""
+
+    model_config = ConfigDict(json_schema_extra=_known_types)
+    noun: ClassVar[str] = "a task of an installed type"
+
+    type: Text = needed("a type of the entry-point group `stream_orchestrator.task_types`")
+    options: dict[str, Any] | None = about("what it is to do, as its package says; values may be templates")
+
+
 class DynamicTaskGroup(BaseTask):
     """Tasks that arrive as data: checked like a file, and run as a graph of their own."""
 
@@ -479,6 +499,8 @@ def _tag(task: Any) -> str | None:
     kind = task.get("type") if isinstance(task, dict) else getattr(task, "type", None)
     if not isinstance(kind, str):
         return None
+    if kind not in BUILT_TASKS and kind in installed():
+        return _CUSTOM
     return _SAME_AS.get(kind, kind)
 
 
@@ -496,6 +518,7 @@ Task = Annotated[
     | Annotated[FileTask, Tag("file_task")]
     | Annotated[DatabaseTask, Tag("database_task")]
     | Annotated[EmailTask, Tag("email_task")]
+    | Annotated[CustomTask, Tag("custom_task")]
     | Annotated[DynamicTaskGroup, Tag("dynamic_task_group")]
     | Annotated[PipelineGroup, Tag("pipeline_group")],
     Discriminator(_tag),
@@ -527,7 +550,7 @@ NAMES: dict[type[BaseTask], str] = {}  # of two names of a model the first
 for _name, _task in BUILT_TASKS.items():
     NAMES.setdefault(_task, _name)
 ErrorHandling.model_rebuild()
-_MODELS: tuple[type[BaseTask], ...] = (BaseTask, *dict.fromkeys(BUILT_TASKS.values()))
+_MODELS: tuple[type[BaseTask], ...] = (BaseTask, *dict.fromkeys(BUILT_TASKS.values()), CustomTask)
 for _model in _MODELS:
     _model.model_rebuild()
 

@@ -10,12 +10,13 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, Tag, ValidationError
 from pydantic_core import ErrorDetails
 
+from stream_orchestrator.spec.custom import installed
 from stream_orchestrator.spec.fields import kind_name
 from stream_orchestrator.spec.located import Located, Path, path_text
 from stream_orchestrator.spec.pipeline import Component, Pipeline
 from stream_orchestrator.spec.problems import Problem
 from stream_orchestrator.spec.scalars import BadScalar, plain
-from stream_orchestrator.spec.tasks import BUILT_TASK_TYPES, BUILT_TASKS, TASK_TAGS, ErrorHandling
+from stream_orchestrator.spec.tasks import BUILT_TASK_TYPES, BUILT_TASKS, TASK_TAGS, CustomTask, ErrorHandling
 from stream_orchestrator.spec.unbuilt import TABLE, Place
 
 _WANTED = {
@@ -129,8 +130,8 @@ def _missing_key(path: Path, model: type[BaseModel] | None, located: Located) ->
 
 
 def _task_type(path: Path, task: Any, located: Located) -> Problem:
-    known = BUILT_TASK_TYPES
-    label = f"a task is one of: {', '.join(BUILT_TASK_TYPES)}"
+    known = (*BUILT_TASK_TYPES, *sorted(installed().keys() - BUILT_TASKS.keys()))
+    label = f"a task is one of: {', '.join(known)}"
     if not isinstance(task, dict):
         hint = "write a map with `name:` and `type:`"
         return located.problem("wrong-type", f"a task must be a map, not {kind_name(task)}", path=path, hint=hint)
@@ -181,7 +182,7 @@ _BARE = ("true or false", "a whole number", "a number")
 _PLACES: dict[type[BaseModel], Place] = {
     Pipeline: "pipeline",
     Component: "component",
-    **dict.fromkeys(BUILT_TASKS.values(), "task"),
+    **dict.fromkeys((*BUILT_TASKS.values(), CustomTask), "task"),
 }
 
 

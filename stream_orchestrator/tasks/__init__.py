@@ -3,6 +3,7 @@
 from stream_orchestrator.kernel.kinds import TaskKind
 from stream_orchestrator.tasks.api_task import ApiTask
 from stream_orchestrator.tasks.containers import CONTAINERS
+from stream_orchestrator.tasks.custom import Kinds
 from stream_orchestrator.tasks.database_task import DatabaseTask
 from stream_orchestrator.tasks.email_task import EmailTask
 from stream_orchestrator.tasks.file_task import FileTask
@@ -22,6 +23,6 @@ TASK_KINDS: tuple[TaskKind, ...] = (
     EmailTask(),
     *CONTAINERS,
 )
-KINDS: dict[str, TaskKind] = {kind.name: kind for kind in TASK_KINDS}
+KINDS: dict[str, TaskKind] = Kinds({kind.name: kind for kind in TASK_KINDS})
 
 __all__ = ["KINDS", "TASK_KINDS"]
