@@ -230,6 +230,20 @@ def test_a_damaged_document_gives_findings_and_never_a_traceback(path: Path, ope
             assert all(each.problem.hint or each.problem.label for each in found)
 
 
+@pytest.mark.parametrize("depth", [40, 300, 5000])
+def test_a_script_however_deeply_nested_is_no_traceback(depth: int) -> None:
+    scripts = [
+        "return " + " + ".join(["1"] * depth),
+        "if a == 0:\n    x = 0\n" + "".join(f"elif a == {n}:\n    x = {n}\n" for n in range(depth)) + "return x",
+        "return " + "(" * min(depth, 90) + "1" + ")" * min(depth, 90),
+        "return " + "f(" * min(depth, 80) + ")" * min(depth, 80),
+    ]
+    tasks = [{"name": f"t{n}", "type": "python_task", "script": each} for n, each in enumerate(scripts)]
+    for located in load_bytes(json.dumps({"name": "A", "tasks": tasks}).encode(), file="a.yaml"):
+        document = read(located)
+        lint(Loaded(document, *examine(document)))
+
+
 WEIRD: list[Any] = [None, 3, True, "x", [], {}, ["x"], {"a": "b"}, [{"name": 1}], [[1]], {"name": {}}]
 
 

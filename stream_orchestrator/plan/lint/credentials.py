@@ -17,20 +17,21 @@ from dataclasses import dataclass
 from stream_orchestrator.plan.binding import pieces
 from stream_orchestrator.plan.lint.values import dotted
 
-# What services give out, by the way it begins. Lengths are lower bounds: shortened ones in examples count too.
+# What services give out, by the way it begins. Lower bounds are low: shortened ones in examples count too. Upper bounds
+# keep the search short in a text that was made to make it long.
 SHAPES = {
-    "an API key": r"sk-[A-Za-z0-9_-]{12,}|(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{10,}",
+    "an API key": r"sk-[A-Za-z0-9_-]{12,2000}|(?:sk|rk)_(?:live|test)_[A-Za-z0-9]{10,2000}",
     "an AWS access key": r"(?:AKIA|ASIA)[0-9A-Z]{16}",
-    "a GitHub token": r"gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}",
-    "a GitLab token": r"glpat-[A-Za-z0-9_-]{16,}",
-    "a Slack token": r"xox[abeoprs]-[A-Za-z0-9-]{10,}|https://hooks\.slack\.com/services/T[A-Za-z0-9/]{16,}",
-    "a Google API key": r"AIza[A-Za-z0-9_-]{30,}",
-    "a SendGrid key": r"SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}",
-    "a Hugging Face token": r"hf_[A-Za-z0-9]{20,}",
-    "a package registry's token": r"npm_[A-Za-z0-9]{30,}|pypi-[A-Za-z0-9_-]{40,}",
-    "a JSON web token": r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{5,}",
+    "a GitHub token": r"gh[pousr]_[A-Za-z0-9]{20,2000}|github_pat_[A-Za-z0-9_]{20,2000}",
+    "a GitLab token": r"glpat-[A-Za-z0-9_-]{16,2000}",
+    "a Slack token": r"xox[abeoprs]-[A-Za-z0-9-]{10,2000}|https://hooks\.slack\.com/services/T[A-Za-z0-9/]{16,2000}",
+    "a Google API key": r"AIza[A-Za-z0-9_-]{30,2000}",
+    "a SendGrid key": r"SG\.[A-Za-z0-9_-]{16,2000}\.[A-Za-z0-9_-]{16,2000}",
+    "a Hugging Face token": r"hf_[A-Za-z0-9]{20,2000}",
+    "a package registry's token": r"npm_[A-Za-z0-9]{30,2000}|pypi-[A-Za-z0-9_-]{40,2000}",
+    "a JSON web token": r"eyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,2000}\.[A-Za-z0-9_-]{5,2000}",
     "a private key": r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----",
-    "a bearer token": r"Bearer [A-Za-z0-9._~+/-]{20,}=*",
+    "a bearer token": r"Bearer [A-Za-z0-9._~+/-]{20,2000}=*",
     "a password in an address": r"[a-z][a-z0-9+.-]{1,20}://[^\s/:@{}$<>]{1,64}:(?P<secret>[^\s/:@{}$<>]{3,64})@",
 }
 _SHAPE = re.compile("|".join(f"(?<![A-Za-z0-9])(?:{shape})" for shape in SHAPES.values()))

@@ -7,8 +7,9 @@ Promises
 
 from __future__ import annotations
 
+import ast
 import builtins
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from stream_orchestrator.errors import OrchestratorError
@@ -23,6 +24,7 @@ from stream_orchestrator.spec.tasks import BUILT_TASK_TYPES
 
 TASK_TYPES = frozenset(BUILT_TASK_TYPES)
 HOLDERS = frozenset(("tasks", "fallback", "steps", "children", *THEN, *ELSE))
+MAX_DEPTH = 150  # a level costs up to four calls of ours, of the thousand that Python allows; people stay below 20
 _OURS = frozenset(("context", "logger", "process_with_llm", "inputs", "tasks", "item", "run", "env", "input_data"))
 _KNOWN = frozenset(dir(builtins)) | _OURS
 
@@ -81,10 +83,20 @@ def _view(path: Path, task: dict[str, Any], sources: ScriptSources, given: set[s
 def _script(path: Path, text: str, sources: ScriptSources, given: set[str]) -> ScriptView | None:
     try:
         parsed = Script.parse(text)
-        found = tuple(Tree(body, line, uses_of(body, sources)) for body, line in trees(text))
+        bodies = [(body, line) for body, line in trees(text) if _depth(body) <= MAX_DEPTH]
     except OrchestratorError:
         return None
+    found = tuple(Tree(body, line, uses_of(body, sources)) for body, line in bodies)
     return ScriptView(path, text, found, parsed.called_names & parsed.free_names - _KNOWN - given)
+
+
+def _depth(body: Iterable[ast.AST]) -> int:
+    """How deep a script's nodes are nested; an `elif` is one level more."""
+    depth, level = 0, list(body)
+    while level:
+        depth += 1
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+    return depth
 
 
 def _reads(task: dict[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
