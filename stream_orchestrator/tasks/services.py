@@ -73,10 +73,20 @@ def rendered(attempt: Attempt) -> tuple[dict[str, Any], dict[str, str]]:
     keys = rendered_keys(kind)
     filled = {key: value for key, value in options.items() if key in keys}
     if not templates.names_in(filled) & {SECRET, "env"}:
-        return {**options, **templates.render(filled, attempt.scope)}, {}
+        return {**options, **_whole(filled, templates.render(filled, attempt.scope))}, {}
     marks = _Marks(attempt.scope)
     found = templates.render(filled, {**attempt.scope, SECRET: marks.secret, "env": marks.env})
-    return {**options, **found}, marks.used_in(found)
+    return {**options, **_whole(filled, found)}, marks.used_in(found)
+
+
+def _whole(written: Mapping[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """Texts that are kept as they are written: a template alone loses the line end behind it, and a line needs its."""
+    for key in _TEXTS & found.keys():
+        source, text = written[key], found[key]
+        if isinstance(source, str) and isinstance(text, str):
+            tail = source[len(source.rstrip()) :]
+            found[key] = text if text.endswith(tail) else text + tail
+    return found
 
 
 class _Marks:
@@ -112,6 +122,7 @@ class _Marks:
         return mark
 
 
+_TEXTS = frozenset({"content", "body"})
 _ANY_KEY = orjson.OPT_NON_STR_KEYS | orjson.OPT_SORT_KEYS
 
 

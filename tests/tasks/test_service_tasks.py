@@ -166,3 +166,12 @@ def test_addresses_may_come_as_a_list_of_an_event() -> None:
 def test_a_skipped_output_skips_the_task() -> None:
     with pytest.raises(SkippedReference):
         asked("api_task", {"body": "{{ before }}"}, skipped=("before",))
+
+
+@pytest.mark.parametrize(
+    ("content", "written"),
+    [("{{ x }}\n", "a\n"), ("- {{ x }}\n", "- a\n"), ("{{ x }}", "a"), ("{{ n }}\n", 5), ("a\n", "a\n")],
+)
+def test_a_line_keeps_its_end(content: str, written: Any) -> None:
+    request = asked("file_task", {"operation": "append", "content": content}, inputs={"x": "a", "n": 5})
+    assert request.options["content"] == written
