@@ -2,7 +2,7 @@
 # `install`, `demo` and `test`; `check` and `kafka` also want a JVM and Maven.
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint types kafka bench faults soak lock clean
+.PHONY: help install demo test check conformance lint types kafka bench faults soak lock clean
 
 # The first Python that is new enough, plain `python3` before the others.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
@@ -20,7 +20,7 @@ EVENTS := pipelines/data/literature.jsonl
 RESULTS := out/literature-results.jsonl
 
 help: ## list what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## the environment in .venv, locked dependencies, the command .venv/bin/stream-orchestrator
 
@@ -45,6 +45,10 @@ test: install ## the tests that need nothing but Python
 
 check: install lint types ## everything: lint, types, all tests, real services
 	$(BIN)/python -m pytest $(if $(ONLY),-m "$(ONLY)")
+
+# Nothing of the document is copied here: without it there is one line that says so. CONFORMANCE_DOCUMENT=PATH names it.
+conformance: install ## every YAML block of the user's document, compiled and run, with a table block by block
+	$(BIN)/python -m pytest -rsx tests/conformance
 
 lint: install ## style and format
 	$(BIN)/ruff check .

@@ -3,7 +3,8 @@
 Promises
   * What is named is taken: a path beside the document, a file's name, a pipeline's name; else there is an error with
     the nearest match, never another pipeline.
-  * What is not named is the pipeline whose slug the file's name or the document's name holds; the longest such slug.
+  * What is not named is the pipeline whose name, or whose file's name, the document's file or its name holds; the
+    longest such name.
   * It is looked for beside the document, then in each folder above, and below `pipelines/` in each of them; the nearest
     place that has one wins, up to the folder of the project (`.git`, `pyproject.toml`).
   * Of several versions: the one that the document's file names, else the highest that is not in `staging/`, else the
@@ -38,6 +39,11 @@ class Candidate:
     version: str
 
     @property
+    def names(self) -> tuple[str, str]:
+        """What a test document may call it: by its own name, or by its file's, without the version."""
+        return self.slug, slug(_VERSION.sub("", self.path.stem))
+
+    @property
     def rank(self) -> tuple[bool, tuple[int, ...], bool, str]:
         """Of several versions the highest rank is taken. A pre-release stands below its release."""
         numbers, _, rest = self.version.partition("-")
@@ -53,7 +59,7 @@ def find_pipeline(document: Path, *, named: str | None, title: str) -> Path:
     file = _VERSION.sub("", document.stem)
     for held in (slug(file), slug(title)):
         for found in _nearest_first(here):
-            if fitting := _longest([each for each in found if _holds(held, each.slug)]):
+            if fitting := _longest(held, found):
                 return _version_of(fitting, document).path
     known = sorted({each.slug for found in _nearest_first(here) for each in found})
     raise UsageError(
@@ -81,9 +87,11 @@ def _named(named: str, here: Path) -> Path:
     raise UsageError(f"there is no pipeline `{named}`", hint=hint)
 
 
-def _longest(found: list[Candidate]) -> list[Candidate]:
-    longest = max((len(each.slug) for each in found), default=0)
-    return [each for each in found if len(each.slug) == longest]
+def _longest(held: str, found: Iterable[Candidate]) -> list[Candidate]:
+    """Those of them with the longest name that is held."""
+    lengths = [(max((len(name) for name in each.names if _holds(held, name)), default=0), each) for each in found]
+    longest = max((length for length, _ in lengths), default=0)
+    return [each for length, each in lengths if length == longest > 0]
 
 
 def _version_of(found: list[Candidate], document: Path) -> Candidate:

@@ -15,10 +15,15 @@ _BY_TYPE: dict[str, Any] = {"integer": 1, "number": 1.0, "float": 1.0, "boolean"
 
 
 def sample_event(plan: Plan) -> dict[str, Any]:
-    """Examples and options of the variables, else a value of the type; UsageError when the pipeline refuses it."""
-    event = {name: _sample(variable) for name, variable in plan.inputs.items() if _is_needed(variable)}
+    """Examples and options of the variables, else a value of the type; UsageError when the pipeline refuses it.
+
+    An example that breaks its variable's own rules (a warning of compiling) is passed over.
+    """
+    rules = InputRules.from_plan(plan.inputs, plan.input_validation)
+    good = {rule.name for rule in rules.variables if not rule.wrong(plan.inputs[rule.name].get("example"))}
+    event = {name: _sample(each, name in good) for name, each in plan.inputs.items() if _is_needed(each)}
     try:
-        InputRules.from_plan(plan.inputs, plan.input_validation).check(orjson.dumps(event))
+        rules.check(orjson.dumps(event))
     except InvalidInput as refused:
         raise UsageError(
             f"no event for {plan.title!r} can be made from its `input_variables`: {refused}",
@@ -31,8 +36,8 @@ def _is_needed(variable: dict[str, Any]) -> bool:
     return variable.get("example") is not None or ("default" not in variable and variable.get("required") is not False)
 
 
-def _sample(variable: dict[str, Any]) -> Any:
-    if variable.get("example") is not None:
+def _sample(variable: dict[str, Any], has_good_example: bool) -> Any:
+    if variable.get("example") is not None and has_good_example:
         return variable["example"]
     rules = variable.get("validation")
     rules = rules if isinstance(rules, dict) else {}

@@ -75,6 +75,12 @@ def test_a_misspelt_name_is_an_error_with_the_nearest_one(project: Path) -> None
     assert "content-analysis-v3.2.1.yaml" in wrong.value.hint
 
 
+def test_a_document_may_call_a_pipeline_by_its_files_name(project: Path, write: Write) -> None:
+    longer = write("pipelines/production/mail-v1.0.0.yaml", pipeline("Mail Sorting Pipeline", "1.0.0"))
+    assert find_pipeline(project / "tests/test_mail.yaml", named=None, title="x") == longer
+    assert find_pipeline(project / "tests/load_test.yaml", named=None, title="Mail Load Test") == longer
+
+
 def test_part_of_a_word_holds_no_name(project: Path) -> None:
     with pytest.raises(UsageError, match="neither the file's name nor"):
         find_pipeline(project / "tests/test_discontent.yaml", named=None, title="Contents")

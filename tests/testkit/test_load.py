@@ -265,6 +265,7 @@ def test_an_event_is_made_of_what_the_variables_say(write: Write) -> None:
     variables = {
         "text": {"type": "string", "validation": {"min_length": 100, "max_length": 120}},
         "id": {"type": "string", "validation": "T-[0-9]+", "example": "T-7"},
+        "mood": {"type": "string", "validation": {"min_length": 3}, "example": "ok"},
         "features": {"type": "array", "options": ["a", "b"]},
         "depth": {"type": "string", "options": ["shallow", "deep"]},
         "count": {"type": "integer", "validation": {"minimum": 5}},
@@ -273,7 +274,14 @@ def test_an_event_is_made_of_what_the_variables_say(write: Write) -> None:
     }
     event = sample_event(plan_with(write, variables))
     assert 100 <= len(event.pop("text")) <= 120
-    assert event == {"id": "T-7", "features": ["a"], "depth": "shallow", "count": 5, "flag": True}
+    assert event == {
+        "id": "T-7",
+        "mood": "The quick brown fox jumps over the lazy dog.",
+        "features": ["a"],
+        "depth": "shallow",
+        "count": 5,
+        "flag": True,
+    }
 
 
 def test_what_cannot_be_made_is_asked_for(write: Write) -> None:
