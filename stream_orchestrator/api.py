@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from stream_orchestrator.calls.agent import CallAgent
 from stream_orchestrator.calls.agent import Codec as CallCodec
+from stream_orchestrator.calls.file_fetch import FileFetch
 from stream_orchestrator.calls.routing import SERVICES, service_of
 from stream_orchestrator.calls.service import CallService
 from stream_orchestrator.calls.service_settings import ServiceSettings
@@ -105,7 +106,12 @@ class Pipeline:
         payload = orjson.dumps(dict(inputs))
         rules = InputRules.from_plan(self.plan.inputs, self.plan.input_validation)
         run_id = uuid.uuid4().hex
-        brought = await Bringer.of(from_environ(os.environ))(rules, payload)
+        config = from_environ(os.environ)
+        fetch = FileFetch.of(config)
+        try:
+            brought = await Bringer.of(config, fetch)(rules, payload)
+        finally:
+            await fetch.close()
         brought = judged(rules, payload_of(payload), brought)
         if brought.refused is not None:
             return self._rejected(run_id, payload, brought.refused)

@@ -86,7 +86,6 @@ TABLE = (
     _matters("component", "error_handling", "write it in each task"),
     _costs("component", "cache_config", "nothing is cached yet"),
     _costs("config", "channels", "nobody is told yet; watch the metrics instead"),
-    _costs("config", "fetch.allowed_hosts", "no address is fetched yet"),
     _costs("config", "blobs.url", "values too large for a record fail their run"),
     _costs("task", "cache_config", "nothing is cached yet"),
     _costs("task", "cache_key", "nothing is cached yet"),

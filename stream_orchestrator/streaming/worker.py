@@ -19,6 +19,7 @@ from typing import Any
 
 from stream_orchestrator.calls.agent import CallAgent
 from stream_orchestrator.calls.agent import Codec as CallCodec
+from stream_orchestrator.calls.file_fetch import FileFetch
 from stream_orchestrator.calls.routing import service_of
 from stream_orchestrator.calls.service import CallService
 from stream_orchestrator.calls.service_settings import ServiceSettings
@@ -101,7 +102,8 @@ class Worker:
         calls = CallSettings.from_env(offline=settings.offline, calls=settings.config.section(Calls))
         services = Services(ServiceSettings.of(settings.config, offline=settings.offline))
         self._calls = CallService(calls, services=services)
-        self._bring = Bringer.of(settings.config)
+        self._files = FileFetch.of(settings.config)
+        self._bring = Bringer.of(settings.config, self._files)
         self._pools: dict[tuple[str, ...], ScriptPool] = {}
         self._call_apps: list[App] = []
         self._callers: list[CallAgent] = []
@@ -172,6 +174,7 @@ class Worker:
         await self._tails.stop()
         await asyncio.gather(*(pool.close() for pool in self._pools.values()))
         await self._calls.close()
+        await self._files.close()
 
     # --- what is seen --------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Brings the files of events: from allowed folders, past the scanner. The I/O behind `kernel.bringing`.
+"""Brings the files of events: from allowed folders and addresses, past the scanner. The I/O behind `kernel.bringing`.
 
 Promises
   * Never raises for what a file, a folder or the scanner does. What cannot be had is asked for again, and refused when
@@ -37,6 +37,7 @@ class Bringer:
     """Fetches and scans."""
 
     folders: tuple[str, ...] = ()
+    fetch: Callable[[str, int], Awaitable[bytes]] | None = None
     patience: float = 300.0
     scanner: Scanner | None = None
     scanner_patience: float = 600.0
@@ -44,11 +45,12 @@ class Bringer:
     _room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     @classmethod
-    def of(cls, config: Configuration) -> Bringer:
-        """As the settings say."""
+    def of(cls, config: Configuration, fetch: Callable[[str, int], Awaitable[bytes]] | None = None) -> Bringer:
+        """As the settings say; `fetch` is given an address and the most bytes."""
         files, scanner = config.section(settings.Files), config.section(settings.Scanner)
         return cls(
             folders=tuple(files.folders),
+            fetch=fetch,
             patience=files.patience,
             scanner=Scanner(scanner.url, scanner.timeout) if scanner.url else None,
             scanner_patience=scanner.patience,
@@ -75,6 +77,8 @@ class Bringer:
 
     async def _fetched(self, asked: FileRules, uri: str) -> bytes:
         most = LARGEST if asked.max_bytes is None else min(asked.max_bytes, LARGEST)
+        if uri.lower().startswith(("http://", "https://")) and self.fetch is not None:
+            return await self._patiently(partial(self.fetch, uri, most), self.patience)
         read = partial(asyncio.to_thread, read_allowed, uri, self.folders, most=most)
         content = await self._patiently(read, self.patience)
         if len(content) > LARGEST:

@@ -331,7 +331,6 @@ def on(key: str) -> str:
         "cache_config": "{enabled: true}",
         "cache": "{enabled: true}",
         "channels": "{slack: {url: hush}}",
-        "fetch.allowed_hosts": "[example.com]",
         "blobs.url": "/var/blobs",
         "alerting": "{enabled: true}",
         "monitoring.alerting": "{error_threshold: 0.05}",

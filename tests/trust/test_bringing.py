@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
+from stream_orchestrator.calls.file_fetch import FileFetch
 from stream_orchestrator.errors import MissingError
 from stream_orchestrator.spec.config import Configuration, from_environ
 from stream_orchestrator.spec.inputs import InputRules
@@ -140,6 +141,32 @@ async def test_no_other_file_is_read(tmp_path: Path, uri: str) -> None:
     assert brought.refused is not None
     assert brought.files == {}
     assert "hush" not in str(brought)
+
+
+async def test_an_address_is_fetched_through_the_guard_and_bounded() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        path = (await reader.readuntil(b"\r\n\r\n")).split()[1]
+        status = {b"/a.txt": b"200 OK", b"/moved": b"302 Found\r\nlocation: /a.txt"}.get(path, b"404 Not Found")
+        writer.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    opened = from_environ({"STREAM_ORCHESTRATOR__FETCH__ALLOWED_HOSTS": host})
+    guarded, let = FileFetch.of(Configuration()), FileFetch.of(opened)
+    cases = [(let, "/a.txt", rules(), ""), (let, "/moved", rules(), "302"), (let, "/none", rules(), "404")]
+    cases += [
+        (let, "/a.txt", rules(max_size=3), "larger than 3 bytes"),
+        (guarded, "/a.txt", rules(), "cannot be fetched"),
+    ]
+    for fetch, path, asked, said in cases:
+        bring = Bringer(fetch=fetch, patience=0, sleep=no_sleep)
+        brought = await bring(asked, event(uri=f"http://{host}{path}"))
+        assert (said in str(brought.refused)) if said else brought.files == {"doc": "aGVsbG8="}, (path, brought)
+    await guarded.close()
+    await let.close()
+    server.close()
+    await server.wait_closed()
 
 
 async def test_a_file_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
