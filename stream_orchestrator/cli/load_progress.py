@@ -23,6 +23,8 @@ class LoadProgress:
     def __call__(self, load: Load) -> None:
         if sys.stderr.isatty():
             self._draw(load)
+        elif load is not self._shown:
+            self._shown, self._said_at = load, time.monotonic()
         elif time.monotonic() - self._said_at >= EVERY:
             self._said_at = time.monotonic()
             voice.say(voice.printable(f"  {load.scenario.name}: {_said(load)}"))
