@@ -282,7 +282,7 @@ class Stepper(Struct, frozen=True):
     def _follow(self, row: StepRow, outcome: Step, deadline: float) -> Decision:
         match outcome:
             case Value(value):
-                fault, heard = misfit(value), self._outcome(row, "success")
+                fault, heard = misfit(value) or lacking(self.task, value), self._outcome(row, "success")
                 decision = self._end(row, "value", output=value) if fault is None else self._fault(row, fault)
                 return replace(decision, signals=(*heard, *decision.signals))
             case Fault():
@@ -299,7 +299,7 @@ class Stepper(Struct, frozen=True):
                 row = replace(row, wave=row.wave + 1, carry=carry)
                 return self._go(row, lambda kind, attempt: kind.spread(attempt))
             case Gathered():
-                fault = misfit([outcome.value, outcome.shown])
+                fault = misfit([outcome.value, outcome.shown]) or lacking(self.task, outcome.value)
                 if fault is not None:
                     return self._fault(row, fault)
                 return self._end(row, "skipped" if outcome.skipped else "value", output=outcome.value, inside=outcome)
@@ -400,8 +400,8 @@ class Stepper(Struct, frozen=True):
             attempts=row.attempts,
             model=row.model,
             names=inside.names if inside else (),
-            shown=inside.shown if inside else {},
-            hidden=inside.hidden if inside else shown_by(self.task),
+            shown={**(inside.shown if inside else {}), **(parts_of(self.task, output) if kind == "value" else {})},
+            hidden=(*(inside.hidden if inside else shown_by(self.task)), *(() if kind == "value" else self.task.also)),
         )
         decision = self._publish(replace(row, state="done", due=None, journal={}, carry=None, report=report))
         told = () if kind == "failed" else (Transition(transition or "finished", row.attempts),)
@@ -483,6 +483,22 @@ def _with(row: StepRow, reports: Sequence[Report]) -> StepRow:
         calls=row.calls + sum(report.calls for report in reports),
         degraded=(*row.degraded, *(entry for report in reports for entry in report.degraded)),
     )
+
+
+def parts_of(task: TaskPlan, output: Any) -> dict[str, Any]:
+    """A task's output under its further names, and the parts of it that have names; null where there is none."""
+    parts = output if isinstance(output, dict) else {}
+    return {name: parts.get(key) if key else output for name, key in task.also.items()}
+
+
+def lacking(task: TaskPlan, output: Any) -> Fault | None:
+    """The fault of an output without a part that has a name: others would read nothing, and not know why."""
+    parts = output if isinstance(output, dict) else {}
+    missing = [key for key in task.also.values() if key and key not in parts]
+    if not missing:
+        return None
+    got = f"has {', '.join(f'`{key}`' for key in parts)}" if parts else "is no map"
+    return Fault(type="MissingOutput", message=f"`outputs` names `{missing[0]}`, and the output {got}")
 
 
 def shown_by(task: TaskPlan) -> tuple[str, ...]:

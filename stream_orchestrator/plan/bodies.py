@@ -75,6 +75,11 @@ def asked_in(sketch: Sketch, outside: Asked) -> dict[str, Asked]:
     return found
 
 
+def also_of(task: BaseTask) -> dict[str, str]:
+    """Further names of a task's output and of its parts."""
+    return {**({task.output: ""} if task.output else {}), **(task.outputs or {})}
+
+
 def is_container(task: BaseTask) -> bool:
     """Whether a task runs other tasks."""
     return task.for_each is not None or isinstance(task, _CONTAINERS)

@@ -15,7 +15,7 @@ from typing import Any
 
 from stream_orchestrator.errors import SpecError
 from stream_orchestrator.plan import names
-from stream_orchestrator.plan.bodies import Asked, asked_in, compiled, is_container, kind_of, slugs_of, variant
+from stream_orchestrator.plan.bodies import Asked, also_of, asked_in, compiled, is_container, kind_of, slugs_of, variant
 from stream_orchestrator.plan.checks import (
     every_text,
     helpers_of,
@@ -202,6 +202,7 @@ class _Compiler:
             downstream=downstream or (RESULT,),
             variants=self._ways(task, draft, variants, upstream),
             bodies=compiled(task, draft, drawn, asked=asked, inner=self._inner) if inside else (),
+            also=also_of(task),
             pipelines=slugs_of(task, lambda name: self._pipeline(name, drawn.located, draft.path)),
             condition=None if is_branch else task.condition,
             inputs={} if repeated or task.type in {"component", "pipeline_group"} else task.inputs or {},

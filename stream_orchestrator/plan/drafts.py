@@ -149,7 +149,12 @@ class Draft:
             yield from task.waits()
 
     def aliases(self) -> Iterator[str]:
-        """The names inside it that those around it may read; a templated one is a template still."""
+        """The names inside it that those around it may read, and further ones of its own output; a templated one is a
+        template still.
+        """
+        output, parts = self.data.get("output"), self.data.get("outputs")
+        names = [output, *(parts if isinstance(parts, list | dict) else ())]
+        yield from (name for name in names if isinstance(name, str) and name.isidentifier())
         members = self.data.get("pipelines") if self.data.get("type") == "pipeline_group" else None
         for member in members if isinstance(members, list) else ():
             if isinstance(member, dict) and isinstance(member.get("name"), str):

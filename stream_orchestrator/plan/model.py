@@ -62,6 +62,7 @@ class TaskPlan:
     """A node. `upstream` are the edges in, `downstream` the edges out (a leaf has `RESULT` alone).
 
     A container has `bodies`: what it repeats, or chooses from; `pipelines` are the slugs of pipelines that it runs.
+    `also` are further names of its output (""), or of what stands in it under a key.
     """
 
     name: str
@@ -78,6 +79,7 @@ class TaskPlan:
     description: str = ""
     bodies: tuple[Body, ...] = ()
     pipelines: tuple[str, ...] = ()
+    also: dict[str, str] = field(default_factory=dict)
 
     @property
     def gathers(self) -> bool:

@@ -95,7 +95,16 @@ def _identifier(value: Any) -> str:
     return value
 
 
+def _part_names(value: Any) -> dict[str, str]:
+    if isinstance(value, list):
+        value = {key: key for key in value if isinstance(key, str)} if all(isinstance(k, str) for k in value) else None
+    if not isinstance(value, dict) or not value or not all(isinstance(key, str) and key for key in value.values()):
+        raise bad_value("must name parts of the output", "write `[summary, score]`, or `{points: score}`")
+    return {_identifier(name): key for name, key in value.items()}
+
+
 Identifier = Annotated[str, PlainValidator(_identifier), WithJsonSchema({"type": "string"})]
+PartNames = Annotated[dict[str, str], PlainValidator(_part_names), WithJsonSchema({"type": ["array", "object"]})]
 Backoff = Annotated[float, PlainValidator(_backoff), WithJsonSchema({"type": ["number", "string"], "minimum": 1})]
 Fixed = Annotated[str, PlainValidator(_fixed), WithJsonSchema({"type": "string", "minLength": 1})]
 Retries = Annotated[int, PlainValidator(_retries), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 100})]
@@ -222,8 +231,8 @@ class BaseTask(Spec):
     circuit_breaker: CircuitBreaker | None = about("another way to write `error_handling.circuit_breaker`")
     fallback_value: Any = about("another way to write `error_handling.fallback_value`")
     fallback_response: Any = about("another way to write `error_handling.fallback_value`")
-    output: Any = about("another name or shape of the output")
-    outputs: Any = about("names of parts of the output")
+    output: Identifier | None = about("another name by which the output is read")
+    outputs: PartNames | None = about("names of parts of the output: a list of its keys, or a map of names to keys")
 
 
 class PythonTask(BaseTask):

@@ -93,8 +93,6 @@ TABLE = (
     _matters("task", "sandbox.network", _HOSTS, _is_list),
     _costs("task", "sandbox.packages", "scripts import what is installed beside the worker"),
     _matters("task", "batch", "events are processed one by one; loop in the script"),
-    _matters("task", "output", "the output is named after the task"),
-    _matters("task", "outputs", "return a map; others read its parts as `task.part`"),
 )
 
 # Sections of a config that pipelines have as well: what is not built for them is not built here. The log's level is.

@@ -291,3 +291,23 @@ async def test_an_item_that_no_record_can_hold_fails_its_group_and_the_inbox_goe
     told = {each["run_id"]: each for each in played.results()}
     assert told["run-1"]["output"] == [[len(half), 0]]
     assert told["run-2"]["error"]["type"] == "TooLarge"
+
+
+PARTS = """
+  - {name: split, type: python_task, output: whole, outputs: {least: low, most: high}, script: "return SPLIT"}
+  - {name: told, type: python_task, script: "return [least, most, whole]"}
+"""
+
+
+async def test_an_output_and_its_parts_are_read_by_their_further_names() -> None:
+    played = theatre(PARTS.replace("SPLIT", "{'low': min(ns), 'high': max(ns)}"))
+    await played.play()
+    assert result(played)["output"] == [1, 3, {"low": 1, "high": 3}]
+
+
+@pytest.mark.parametrize("split", ["{'low': 1}", "7"])
+async def test_an_output_without_a_part_that_has_a_name_is_a_fault(split: str) -> None:
+    played = theatre(PARTS.replace("SPLIT", split))
+    await played.play()
+    error = result(played)["error"]
+    assert (error["type"], error["task"]) == ("MissingOutput", "split")
