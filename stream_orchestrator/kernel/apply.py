@@ -165,7 +165,8 @@ class Stepper(Struct, frozen=True):
         error = failed.error or {}
         fault = Fault(
             type=str(error.get("type", "Failed")),
-            message=f"{failed.task}: {error.get('message', 'failed')}",
+            message=_told_by_item(failed, error),
+            passing=bool(error.get("retryable")),
             reason=str(error.get("reason", "task_failed")),
         )
         return self._fault(_with(row, reports), fault)
@@ -217,7 +218,7 @@ class Stepper(Struct, frozen=True):
         if (held := self._held(row)) is not None:
             return held
         row = replace(row, attempt=row.attempt + 1, attempts=row.attempts + 1, journal={}, call_number=0)
-        row = self._on_time(replace(row, wave=0, carry=None, members=0) if self.task.gathers else row)
+        row = self._on_time(replace(row, wave=0, carry=None) if self.task.gathers else row)
         decision = self._go(row, lambda kind, attempt: kind.begin(attempt))
         started = Transition("started" if row.attempts == 1 else "retried", row.attempts)
         return replace(decision, transitions=(replace(started, at=self.now), *decision.transitions))
@@ -471,6 +472,15 @@ class Stepper(Struct, frozen=True):
 
 def _inbox(position: str) -> str:
     return position.rsplit("/", 2)[0]
+
+
+def _told_by_item(failed: Report, error: Mapping[str, Any]) -> str:
+    """What went wrong in an item, with the way to the task that said it."""
+    message = str(error.get("message", "failed"))
+    if message.startswith(f"{failed.task}/"):
+        return message  # an item of that item has said where
+    place = f"{failed.task}/{error['task']}" if error.get("task") else failed.task
+    return f"{place}: {message}"
 
 
 def _with(row: StepRow, reports: Sequence[Report]) -> StepRow:

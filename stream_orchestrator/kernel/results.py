@@ -211,9 +211,8 @@ def _output_of(around: Surroundings, reports: Mapping[str, Report]) -> tuple[Any
 def _output(around: Surroundings, reports: Mapping[str, Report]) -> Any:
     plan = around.plan
     if plan.has_output:
-        outputs = {name: output_of(report, skipped=templates.SKIPPED) for name, report in reports.items()}
         try:
-            return templates.render(plan.output, template_scope(around, outputs))
+            return templates.render(plan.output, template_scope(around, _inside(reports)))
         except templates.SkippedReference:
             return None
     last = [task.name for task in plan.tasks if task.downstream == (RESULT,)]

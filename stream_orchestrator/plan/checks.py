@@ -50,7 +50,8 @@ def problems_of_names(sketch: Sketch) -> Iterator[Problem]:
 def _problems_of_name(sketch: Sketch, task: Draft, seen: dict[str, str]) -> Iterator[Problem]:
     located, path, name = sketch.located, (*task.path, "name"), task.name
     if ("{{" in name or "{%" in name) and not _is_repeated(sketch, task):
-        hint = "only tasks that are repeated have computed names"
+        alone = task.data.get("for_each") is not None
+        hint = _COMPUTED_ALONE if alone else "only tasks that are repeated have computed names"
         yield located.problem("templated-name", "a task's name cannot be a template", path=path, hint=hint)
     if name in seen:
         hint = "others read its output by the name"
@@ -71,6 +72,12 @@ def _problems_of_name(sketch: Sketch, task: Draft, seen: dict[str, str]) -> Iter
         yield located.problem("name-clash", message, path=path, hint="rename one; a name stands for one thing")
     for fallback in task.fallbacks:
         yield from _problems_of_name(sketch, fallback, seen)
+
+
+_COMPUTED_ALONE = (
+    "its outputs are one list: name it plainly and read `name[0]`, or make it the child of a `parallel_group`, whose "
+    "children have computed names"
+)
 
 
 def _is_repeated(sketch: Sketch, task: Draft) -> bool:

@@ -22,6 +22,7 @@ from stream_orchestrator.tasks import arriving
 
 MOST_AT_ONCE = 100  # items of one container, unless it says otherwise
 MOST_ITEMS = 100_000
+_SPOKEN = {str: "text", float: "a fraction", bool: "true or false", type(None): "null"}
 
 
 class _Container:
@@ -389,7 +390,9 @@ def _elements(attempt: Attempt, template: Any, key: str) -> list[Any]:
     if isinstance(given, int) and not isinstance(given, bool):
         given = list(range(min(given, MOST_ITEMS + 1)))
     if not isinstance(given, list):
-        raise RunError(f"`{key}` must be a list, and is {type(given).__name__}")
+        raise RunError(
+            f"`{key}` must be a list, a map or a number, and is {_SPOKEN.get(type(given), 'something else')}"
+        )
     if len(given) > MOST_ITEMS:
         raise RunError(f"`{key}` has more than {MOST_ITEMS:,} elements")
     return given

@@ -117,6 +117,20 @@ FAILING = """
           return item['value']
   - {name: end, type: python_task, script: "return group"}
 """
+TRIED_AGAIN = """
+  - name: loop
+    type: for_loop
+    iterate_over: "{{ ns }}"
+    error_handling: {retry_count: 1, retry_delay: 0, fallback_value: [0]}
+    tasks:
+      - name: one
+        type: python_task
+        script: |
+          if item['value'] == 2:
+              raise ValueError('two')
+          return item['value']
+  - {name: end, type: python_task, script: "return loop"}
+"""
 WHOLE = {
     "group": (GROUP, [1 + 4 + 9, 4]),
     "fixed": (FIXED, 2),
@@ -126,6 +140,7 @@ WHOLE = {
     "nested": (NESTED, [[0], [0, 3], [0, 3, 6]]),
     "retried": (RETRIED, [1, None, 3]),
     "failing": (FAILING, [0]),
+    "tried again": (TRIED_AGAIN, [0]),
 }
 
 
@@ -229,6 +244,35 @@ async def test_a_failed_child_fails_its_group_and_the_others_are_cancelled() -> 
     assert told["error"]["task"] == "group"
     assert "child" in told["error"]["message"] or "two" in told["error"]["message"]
     assert sum(played.scripts.ran.values()) < 10, "children that had not begun were run"
+    assert not left_of(played)
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 4])
+async def test_a_container_whose_item_failed_is_tried_as_often_as_it_says(attempts: int) -> None:
+    played = theatre(TRIED_AGAIN.replace("retry_count: 1", f"retry_count: {attempts - 1}"))
+    await played.play()
+    assert result(played)["timings"]["tasks"]["loop"]["attempts"] == attempts
+    assert played.scripts.ran["one", 0] == played.scripts.ran["one", 1] == attempts
+
+
+async def test_a_loop_that_gets_less_far_when_it_is_tried_again_leaves_nothing_behind() -> None:
+    tries = itertools.count(1)
+    tasks = WHILE_LOOP.replace(
+        "loop_state: {left", "error_handling: {retry_count: 1, retry_delay: 0}\n    loop_state: {left"
+    )
+    tasks = tasks.replace(
+        "\"return {'left': left - 1,", "\"return 1 / 0 if trying() == 3 else {'left': 0 if tries() else left - 1,"
+    )
+    numbers: list[int] = []
+
+    def trying() -> int:
+        numbers.append(next(tries))
+        return numbers[-1]
+
+    played = theatre(tasks)
+    played.scripts.functions.update(trying=trying, tries=lambda: len(numbers) > 3)
+    await played.play()
+    assert result(played)["output"] == {"left": 0, "seen": [3], "last": False}
     assert not left_of(played)
 
 

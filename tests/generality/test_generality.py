@@ -1,0 +1,94 @@
+"""Sixty pipelines and one, ten of each family at least, give what they say: in memory, and the same on the embedded broker.
+
+Each file holds its events and what they must give (`support.cases`).
+
+    pytest tests/generality -k refine-draft       one of them, in memory
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+import orjson
+import pytest
+from support.broker import Broker
+from support.cases import Result, Subject, assert_gives, determinate, server_of, subject_of
+
+import stream_orchestrator
+from stream_orchestrator.streaming.client import Outgoing, produce, read_all
+from stream_orchestrator.streaming.serving import WorkerSettings
+from stream_orchestrator.streaming.worker import Worker
+from stream_orchestrator.testkit.models import ModelServer
+
+FAMILIES = ("loops", "parallel", "conditions", "components", "state", "failure")
+SUBJECTS = [subject_of(path) for family in FAMILIES for path in sorted((Path(__file__).parent / family).glob("*.yaml"))]
+
+
+def test_there_are_ten_of_each_family_at_least() -> None:
+    found = Counter(subject.path.parent.name for subject in SUBJECTS)
+    assert found.keys() == set(FAMILIES)
+    assert min(found.values()) >= 10
+    assert len({stream_orchestrator.load(subject.path).plan.slug for subject in SUBJECTS}) == found.total()
+
+
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)
+async def test_a_pipeline_gives_what_it_says_in_memory(subject: Subject) -> None:
+    for result, case in zip(await in_memory(subject), subject.cases, strict=True):
+        assert_gives(result, case, subject.name)
+
+
+@pytest.mark.embedded
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+async def test_the_embedded_broker_gives_the_same(embedded: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = {subject.name: stream_orchestrator.load(subject.path) for subject in SUBJECTS}
+    async with ModelServer(default=server_of(SUBJECTS)) as models:
+        monkeypatch.setenv("OPENAI_BASE_URL", models.openai_url)
+        monkeypatch.setenv("OPENAI_API_KEY", "test")
+        settings = WorkerSettings(stream=embedded.settings, prefix=embedded.prefix, partitions=2)
+        worker = Worker(settings, [pipeline.plan for pipeline in loaded.values()])
+        try:
+            await worker.start()
+            slugs = {name: pipeline.plan.slug for name, pipeline in loaded.items()}
+            there = await asyncio.gather(*(on_broker(embedded, each, slugs[each.name]) for each in SUBJECTS))
+        finally:
+            drained = await worker.drain()
+    assert drained, "something of a run went on after its result"
+    different = 0
+    for subject, results in zip(SUBJECTS, there, strict=True):
+        here = await in_memory(subject)
+        for case, ours, theirs in zip(subject.cases, here, results, strict=True):
+            assert_gives(theirs, case, f"{subject.name} on the broker")
+            assert determinate(theirs) == determinate(ours), subject.name
+    runs = sum(len(subject.cases) for subject in SUBJECTS)
+    print(f"\n{len(SUBJECTS)} pipelines, {runs} runs on the embedded broker; different {different}")
+
+
+async def in_memory(subject: Subject) -> list[Result]:
+    """The results of a pipeline's events, one after another."""
+    pipeline = stream_orchestrator.load(subject.path)
+    return [(await pipeline.run(case.event, models=subject.answer)).model_dump() for case in subject.cases]
+
+
+async def on_broker(broker: Broker, subject: Subject, slug: str) -> list[Result]:
+    """The same on a broker, where a worker serves it. Each run has one result."""
+    results: list[Result] = []
+    for number, case in enumerate(subject.cases):
+        record = Outgoing(orjson.dumps(case.event), headers=(("run-id", f"case-{number}".encode()),))
+        await produce(broker.settings, f"{broker.prefix}{slug}.input", [record])
+        results.append(await _result(broker, slug, f"case-{number}"))
+    found = [record.header("run-id") for record in await read_all(broker.settings, f"{broker.prefix}{slug}.results")]
+    assert len(found) == len(set(found)) == len(results), f"{subject.name}: {len(found)} results of {len(results)} runs"
+    return results
+
+
+async def _result(broker: Broker, slug: str, run_id: str) -> Result:
+    for _ in range(900):
+        for record in await read_all(broker.settings, f"{broker.prefix}{slug}.results"):
+            if record.header("run-id") == run_id.encode():
+                found: Result = orjson.loads(record.value or b"")
+                return found
+        await asyncio.sleep(0.2)
+    raise AssertionError(f"the run {run_id} of {slug} has no result")
