@@ -1,4 +1,4 @@
-"""Sixty pipelines and one, ten of each family at least, give what they say: in memory, and the same on the embedded broker.
+"""Sixty pipelines, ten or more of each family, give what they say: in memory, and the same on the embedded broker.
 
 Each file holds its events and what they must give (`support.cases`).
 

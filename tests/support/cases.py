@@ -1,6 +1,6 @@
 """Pipelines that bring their own events and what these must give, under keys that begin with `x-`.
 
-    x-answers: [{when: REGEX of the prompt, say: TEXT or VALUE}]     the first that matches; none is a failure of the test
+    x-answers: [{when: REGEX of the prompt, say: TEXT or VALUE}]     the first that matches; there must be one
     x-cases:   [{event: {...}, gives: OUTPUT, status: succeeded, outputs: {...}, degraded: [[task, who]],
                  attempts: {task: N}, error: {...}}]
 
