@@ -77,6 +77,13 @@ async def test_the_first_pipeline_of_the_readme_gives_the_results_that_it_shows(
         assert {"status": result.status, "output": result.output} == shown
 
 
+async def test_the_second_pipeline_of_the_readme_counts_what_is_bad(tmp_path: Path) -> None:
+    _, second, *_ = [block.text for block in blocks("yaml") if block.page == ROOT / "README.md"]
+    (tmp_path / "reviews.yaml").write_text(second, encoding="utf-8")
+    result = await stream_orchestrator.load(tmp_path / "reviews.yaml").run({"reviews": ["awful", "good", "awful"]})
+    assert result.output == "2 of 3 are bad"
+
+
 # The architecture page shows signatures, which are no programs.
 @pytest.mark.parametrize("block", [b for b in blocks("python") if b.page.stem != "architecture"], ids=where)
 def test_python_on_a_page_is_python(block: Block) -> None:
@@ -85,7 +92,8 @@ def test_python_on_a_page_is_python(block: Block) -> None:
 
 
 def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
-    readme = {block.language: block.text for block in blocks("yaml", "python") if block.page == ROOT / "README.md"}
+    found = [block for block in blocks("yaml", "python") if block.page == ROOT / "README.md"]
+    readme = {block.language: block.text for block in reversed(found)}  # of each language the first
     (tmp_path / "greeter.yaml").write_text(readme["yaml"], encoding="utf-8")
     command = [sys.executable, "-c", readme["python"]]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
