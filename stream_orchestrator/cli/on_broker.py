@@ -106,6 +106,12 @@ def refuse_impossible(mocks: Mocks) -> None:
         raise UsageError(
             f"`mocks`: `{ours[0]}` is built in, and cannot be mocked on a broker", hint="leave --broker out"
         )
+    services = sorted(mocks.services)
+    if services:
+        raise UsageError(
+            f"`mocks`: the service `{services[0]}` cannot be mocked on a broker: a worker asks the real one",
+            hint="leave --broker out, or let it find a stand-in by its settings",
+        )
     turns = [name for name, given in mocks.functions.items() if isinstance(given, Mapping) and "in_turn" in given]
     if turns:
         raise UsageError(

@@ -1,8 +1,8 @@
-"""`mocks:` of a test: what models answer and helpers return, instead of the real ones.
+"""`mocks:` of a test: what models and services answer and helpers return, instead of the real ones.
 
 Promises
   * A mock stands for one test: answers that come in turn begin anew, the last one stays.
-  * A name that is neither a model nor a helper of the pipeline is refused: a misspelt mock lets real calls
+  * A name that is neither a model, a service nor a helper of the pipeline is refused: a misspelt mock lets real calls
     through.
   * What a mocked helper gives is a copy: no test sees what another did to it.
 """
@@ -16,11 +16,12 @@ from difflib import get_close_matches
 from typing import Any
 
 from stream_orchestrator.errors import UsageError
-from stream_orchestrator.kernel.effects import Answer, CallRequest
+from stream_orchestrator.kernel.effects import Answer, CallRequest, ServiceRequest
 from stream_orchestrator.plan.model import Plan, every
+from stream_orchestrator.plan.models import SERVICES as MODEL_SERVICES
 
 ANY_MODEL = "*"
-MODELS, FUNCTIONS = ("models",), ("functions", "helpers")
+MODELS, FUNCTIONS, SERVICES = ("models",), ("functions", "helpers"), ("services",)
 _FAULT = {"error", "type", "retryable"}
 
 ModelMock = Callable[[CallRequest], Any]
@@ -36,17 +37,16 @@ class Mocks:
 
     models: Mapping[str, Any] = field(default_factory=dict)
     functions: Mapping[str, Any] = field(default_factory=dict)
+    services: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, plan: Plan, *given: Mapping[str, Any] | None) -> Mocks:
         """Of the document and of the test, the latter first; `models:` and `functions:` may be written out or not."""
-        models: dict[str, Any] = {}
-        functions: dict[str, Any] = {}
+        found: dict[tuple[str, ...], dict[str, Any]] = {MODELS: {}, FUNCTIONS: {}, SERVICES: {}}
         for mapping in given:
             for name, value, section in _entries(mapping or {}):
-                kind = _kind(name, section, plan)
-                (models if kind == MODELS else functions)[name] = value
-        return cls(models, functions)
+                found[_kind(name, section, plan)][name] = value
+        return cls(found[MODELS], found[FUNCTIONS], found[SERVICES])
 
     def mocks_model(self, name: str) -> bool:
         """Whether a model is answered here."""
@@ -55,6 +55,10 @@ class Mocks:
     def model_answers(self) -> dict[str, ModelMock]:
         """Fresh answers: functions of the request, which give a text, a map (as JSON) or an `Answer`."""
         return {name: _model(value) for name, value in self.models.items()}
+
+    def service_answers(self) -> dict[str, Callable[[ServiceRequest], Any]]:
+        """Fresh answers of services, by name; of an `in_turn` one after the other."""
+        return {name: _servant(value) for name, value in self.services.items()}
 
     def callables(self) -> list[Callable[..., Any]]:
         """Fresh helpers, each with its name."""
@@ -72,14 +76,20 @@ def in_turn(value: Any) -> Iterator[Any]:
 def _model(value: Any) -> ModelMock:
     turns = in_turn(value)
 
-    def answer(request: CallRequest) -> Any:
-        said = next(turns)
-        if isinstance(said, Mapping) and "error" in said and set(said) <= _FAULT:
-            kind = str(said.get("type") or "mocked_fault")
-            return Answer(error_type=kind, message=str(said["error"]), retryable=bool(said.get("retryable")))
-        return said
+    return lambda request: _fault_or(next(turns))
 
-    return answer
+
+def _servant(value: Any) -> Callable[[ServiceRequest], Any]:
+    turns = in_turn(value["in_turn"] if isinstance(value, Mapping) and set(value) == {"in_turn"} else [value])
+    return lambda request: copy.deepcopy(_fault_or(next(turns)))
+
+
+def _fault_or(said: Any) -> Any:
+    """What a mock says; `{error, type, retryable}` is a fault."""
+    if isinstance(said, Mapping) and "error" in said and set(said) <= _FAULT:
+        kind = str(said.get("type") or "mocked_fault")
+        return Answer(error_type=kind, message=str(said["error"]), retryable=bool(said.get("retryable")))
+    return said
 
 
 def _helper(name: str, value: Any) -> Callable[..., Any]:
@@ -99,7 +109,7 @@ def _helper(name: str, value: Any) -> Callable[..., Any]:
 
 def _entries(given: Mapping[str, Any]) -> Iterator[tuple[str, Any, tuple[str, ...] | None]]:
     for name, value in given.items():
-        section = next((each for each in (MODELS, FUNCTIONS) if name in each), None)
+        section = next((each for each in (MODELS, FUNCTIONS, SERVICES) if name in each), None)
         if section is None:
             yield name, value, None
         elif isinstance(value, Mapping):
@@ -109,16 +119,19 @@ def _entries(given: Mapping[str, Any]) -> Iterator[tuple[str, Any, tuple[str, ..
 
 
 def _kind(name: str, section: tuple[str, ...] | None, plan: Plan) -> tuple[str, ...]:
-    if name in plan.helpers and section != MODELS:
+    if name in plan.helpers and section in {None, FUNCTIONS}:
         return FUNCTIONS
-    known = [*plan.models, *plan.helpers]
+    services = [each for each in plan.services if each not in MODEL_SERVICES]
+    if section in {None, SERVICES} and (name in services or (section == SERVICES and name == ANY_MODEL)):
+        return SERVICES
+    known = [*plan.models, *plan.helpers, *services]
     open_ended = any("{" in model for model in plan.models) or _asks_in_scripts(plan)
-    if section != FUNCTIONS and (name in plan.models or name == ANY_MODEL or (section == MODELS and open_ended)):
+    if section in {None, MODELS} and (name in plan.models or name == ANY_MODEL or (section == MODELS and open_ended)):
         return MODELS
     nearest = get_close_matches(name, known, 1)
     there = ", ".join(f"`{each}`" for each in known) or "none"
     raise UsageError(
-        f"`mocks`: `{name}` is no model and no helper of {plan.title!r}",
+        f"`mocks`: `{name}` is no model, no service and no helper of {plan.title!r}",
         hint=f"did you mean `{nearest[0]}`?" if nearest else f"there are: {there}; `*` is every model",
     )
 

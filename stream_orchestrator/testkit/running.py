@@ -80,7 +80,9 @@ class InMemory:
         """The result of one event."""
         functions: list[Function] = [*subject.functions, *mocks.callables()]
         async with asyncio.timeout(self._timeout):
-            return await Pipeline(subject.plan).run(inputs, functions=functions, models=self._models(mocks))
+            services = mocks.service_answers() or None
+            pipeline = Pipeline(subject.plan)
+            return await pipeline.run(inputs, functions=functions, models=self._models(mocks), services=services)
 
     async def close(self) -> None:
         """Close what was opened to ask models."""

@@ -176,3 +176,32 @@ def test_a_report_that_cannot_be_written_is_a_wrong_command_line(play: Any) -> N
     code, _, said = play(SUITE + "  - {name: a, input: {text: long enough}}\n", "--junit", "/no/such/folder/out.xml")
     assert code == 2
     assert "/no/such/folder/out.xml" in said
+
+
+def test_services_are_mocked_by_name_in_turn_and_may_fail(play: Any, write: Write) -> None:
+    write(
+        "pipelines/reader-v1.0.0.yaml",
+        "name: Reader\nversion: 1.0.0\ninput_variables: {page_url: {type: string}}\ntasks:\n"
+        "  - {name: page, type: web_scraping_task, error_handling: {retry_count: 1, retry_delay: 0}}\n"
+        "  - {name: size, type: python_task, script: \"return len(page['text'])\"}\n",
+    )
+    suite = """\
+name: Reader Tests
+type: test_suite
+mocks: {services: {web: {text: four}}}
+tests:
+  - {name: read, input: &page {page_url: "http://nowhere.invalid/a"}, expected_output: 4}
+  - name: again
+    input: *page
+    mocks: {web: {in_turn: [{error: away, type: timeout, retryable: true}, {text: ab}]}}
+    expected_output: 2
+  - {name: gone, input: *page, mocks: {web: {error: no such page, type: not_found}}, expected_error: not_found}
+"""
+    code, found, said = play(suite, name="tests/test_reader.yaml")
+    assert (code, failures(found)) == (0, {"read": [], "again": [], "gone": []}), said
+
+
+def test_a_service_that_the_pipeline_does_not_ask_is_no_mock(play: Any) -> None:
+    code, _, said = play(SUITE + "  - {name: a, input: {text: long enough}, mocks: {services: {web: {}}}}\n")
+    assert code == 2
+    assert "`web` is no model, no service and no helper" in said
