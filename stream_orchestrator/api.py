@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from stream_orchestrator.calls.agent import CallAgent
 from stream_orchestrator.calls.agent import Codec as CallCodec
+from stream_orchestrator.calls.borders import refuse_crossings
 from stream_orchestrator.calls.file_fetch import FileFetch
 from stream_orchestrator.calls.routing import SERVICES, service_of
 from stream_orchestrator.calls.service import CallService
@@ -34,9 +35,11 @@ from stream_orchestrator.kernel.events import Begin, Ended
 from stream_orchestrator.kernel.identity import payload_of
 from stream_orchestrator.kernel.memory import App, World
 from stream_orchestrator.kernel.memory_state import Desk, State
+from stream_orchestrator.kernel.privacy import shielded
 from stream_orchestrator.kernel.rows import Codec, RunRow
 from stream_orchestrator.kernel.wires import Wires
 from stream_orchestrator.plan.dependencies import missing_packages
+from stream_orchestrator.plan.guards import rules_of
 from stream_orchestrator.plan.loading import load_plan
 from stream_orchestrator.plan.model import START, Plan
 from stream_orchestrator.plan.services import SERVICE_OF_KIND
@@ -104,7 +107,7 @@ class Pipeline:
         Raises MissingError when a helper function is missing; a failing run is a result, not an exception.
         """
         payload = orjson.dumps(dict(inputs))
-        rules = InputRules.from_plan(self.plan.inputs, self.plan.input_validation)
+        rules = rules_of(self.plan)
         run_id = uuid.uuid4().hex
         config = from_environ(os.environ)
         fetch = FileFetch.of(config)
@@ -115,9 +118,11 @@ class Pipeline:
         brought = judged(rules, payload_of(payload), brought)
         if brought.refused is not None:
             return self._rejected(run_id, payload, brought.refused)
+        payload = shielded(payload) if rules.anonymize else payload
         files, callables = _sorted(functions)
-        real = RealServices(ServiceSettings.from_env(offline=models is not None))
-        calls = CallService(CallSettings.from_env(), services=real)
+        reached = ServiceSettings.from_env(offline=models is not None)
+        refuse_crossings([self.plan], CallSettings.from_env(), reached)
+        calls = CallService(CallSettings.from_env(), services=RealServices(reached))
         attempt = _either(calls, models, services)
         desk = self.state.desk()
         pool = ScriptPool(functions=(*self.plan.functions, *files), host_functions=callables, notebook=desk.notebook)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -13,6 +12,7 @@ from stream_orchestrator.calls.routing import service_of
 from stream_orchestrator.errors import UsageError
 from stream_orchestrator.spec.config import from_environ
 from stream_orchestrator.spec.settings import Calls
+from stream_orchestrator.trust.addresses import is_this_machine
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 ANTHROPIC_BASE_URL = "https://api.anthropic.com"
@@ -36,6 +36,7 @@ class CallSettings:
     first_byte_timeout: float = 300.0
     max_body_bytes: int = 16 * 1024 * 1024
     prices: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    regions: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_env(
@@ -55,6 +56,7 @@ class CallSettings:
             max_in_flight=calls.max_in_flight,
             connect_timeout=calls.connect_timeout,
             first_byte_timeout=calls.first_byte_timeout,
+            regions={name.lower(): region for name, region in calls.regions.items()},
         )
 
     def key_of(self, service: str) -> str:
@@ -86,23 +88,13 @@ def needs_key(service: str, settings: CallSettings) -> bool:
     """Whether a call would be refused for want of a key: a service on loopback (a local model, a test) needs none."""
     if service == "offline" or settings.offline or settings.key_of(service):
         return False
-    return not _is_loopback(settings.base_url_of(service))
+    return not is_this_machine(settings.base_url_of(service))
 
 
 def missing_keys(models: Iterable[str], settings: CallSettings) -> list[str]:
     """The variables that must be set before these models can be asked, sorted; empty when nothing is missing."""
     services = {service_of(model) for model in models}
     return sorted(key_variable(service) for service in services if needs_key(service, settings))
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _key(env: Mapping[str, str], name: str) -> str:

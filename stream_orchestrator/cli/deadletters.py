@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stream_orchestrator.cli.letters import Attempts, Letter, Redrive, chosen, letters_of, redrives
 from stream_orchestrator.errors import MissingError, UsageError
 from stream_orchestrator.plan import names
-from stream_orchestrator.streaming.client import produce, read_all
+from stream_orchestrator.streaming.client import produce, read_all, reading
 from stream_orchestrator.streaming.deployments import Deployments
 from stream_orchestrator.streaming.settings import StreamSettings
 
@@ -41,9 +41,26 @@ class DeadLetters:
 
     async def redrive(self, planned: Sequence[Redrive], *, payload: bytes | None = None) -> None:
         """Publish them to the input topic; returns when the broker has them all."""
-        records = [each.letter.again(each.number, payload=payload) for each in planned if each.starts]
+        starting = [each for each in planned if each.starts]
+        letters = [each.letter if payload is not None else await self._whole(each.letter) for each in starting]
+        records = [letter.again(each.number, payload=payload) for letter, each in zip(letters, starting, strict=True)]
         if records:
             await produce(self.settings, names.input_topic(self.prefix, self.pipeline), records)
+
+    async def _whole(self, letter: Letter) -> Letter:
+        """The letter with the original in it: one that is a reference says where that stands."""
+        if not letter.is_reference:
+            return letter
+        topic, partition, offset = (letter.told(f"dlq-{name}") for name in ("topic", "partition", "offset"))
+        async with reading(self.settings, topic) as reader:
+            found = await reader.at(topic, int(partition), int(offset))
+        if found is None:
+            raise MissingError(
+                f"letter {letter.id} refers to {topic}/{partition}/{offset}, which is not there any more",
+                hint="--payload FILE gives it the event again; nothing was redriven",
+            )
+        original = tuple((name, value or b"") for name, value in found.headers)
+        return replace(letter, record=replace(letter.record, value=found.value, headers=(*original, *letter.ours)))
 
     async def active_version(self) -> str:
         """The version that new runs begin with."""

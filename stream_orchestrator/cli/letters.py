@@ -13,6 +13,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from stream_orchestrator.kernel.ids import sha256
 from stream_orchestrator.streaming.client import Outgoing
 from stream_orchestrator.streaming.records import Record
@@ -68,6 +70,21 @@ class Letter:
             "bytes": len(value),
             "sha256": sha256(value),
         }
+
+    @property
+    def ours(self) -> tuple[tuple[str, bytes], ...]:
+        """What we said about it."""
+        return tuple((name, self.told(name).encode()) for name in sorted(OURS) if self.told(name))
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether it says where the original stands, instead of what it was."""
+        try:
+            place = orjson.loads(self.record.value or b"")["reference"]
+            stands = (place["topic"], str(place["partition"]), str(place["offset"]))
+        except (ValueError, KeyError, TypeError):
+            return False
+        return stands == (self.told("dlq-topic"), self.told("dlq-partition"), self.told("dlq-offset"))
 
     def again(self, number: int, *, payload: bytes | None = None) -> Outgoing:
         """The record that starts it again: the original one, or with a mended payload, under the next id."""

@@ -92,6 +92,7 @@ def refuse_incomplete(
     plans: Iterable[Plan], functions: Sequence[str] = (), *, offline: bool, environ: Mapping[str, str] = os.environ
 ) -> None:
     """Nothing starts without the helper functions, models and keys that the pipelines need; each is named."""
+    from stream_orchestrator.calls.borders import refuse_crossings
     from stream_orchestrator.calls.offline import names as offline_models
     from stream_orchestrator.calls.offline import unknown_models
     from stream_orchestrator.calls.providers import needs_of
@@ -99,10 +100,14 @@ def refuse_incomplete(
     from stream_orchestrator.calls.settings import CallSettings, missing_keys
     from stream_orchestrator.cli.surroundings import configured
     from stream_orchestrator.spec.inputs import InputRules
+    from stream_orchestrator.spec.settings import Calls
     from stream_orchestrator.tasks.custom import unknown_kinds
     from stream_orchestrator.trust.bringing import refuse_without_scanner
 
     plans = tuple(plans)
+    reached = ServiceSettings.of(configured(quietly=True), offline=offline)
+    calls = configured(quietly=True).section(Calls)
+    refuse_crossings(plans, CallSettings.from_env(environ, offline=offline, calls=calls), reached)
     rules = {plan.title: InputRules.from_plan(plan.inputs, plan.input_validation) for plan in plans}
     refuse_without_scanner(rules, configured())
     lacking = {plan.title: functions_of(plan, functions)[1] for plan in plans}
@@ -110,8 +115,8 @@ def refuse_incomplete(
     keys = missing_keys(models, CallSettings.from_env(environ, offline=offline))
     said, hints = [], []
     if any(lacking.values()):
-        calls = "; ".join(f"`{title}` calls {_list(names)}" for title, names in lacking.items() if names)
-        said.append(f"helper functions are not there: {calls}")
+        asked = "; ".join(f"`{title}` calls {_list(names)}" for title, names in lacking.items() if names)
+        said.append(f"helper functions are not there: {asked}")
         hints.append("--functions FILE.py defines them")
     if packages := [package for plan in plans for package in missing_packages(plan)]:
         said.append(f"packages are not installed: {_list(sorted(set(packages)))}")
@@ -126,7 +131,7 @@ def refuse_incomplete(
         said.append(f"`{title}` has tasks of the type `{name}`: {why}")
         hints.append("pip install the package that brings the type, where the worker is")
     services = tuple(dict.fromkeys(service for plan in plans for service in plan.services))
-    for lack, hint in needs_of(services, ServiceSettings.of(configured(quietly=True), offline=offline)):
+    for lack, hint in needs_of(services, reached):
         said.append(lack)
         hints.append(hint)
     if said:

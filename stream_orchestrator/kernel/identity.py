@@ -38,7 +38,7 @@ class Identity:
 def read(record: Arrived, position: str) -> Identity:
     """Name an input record; `position` is where it stood on the input topic."""
     value = record.value or b""
-    event = _event(value)
+    event = event_of(value)
     payload = value if event is None else _data(event, value)
     trace = _text(record.header("traceparent") or record.header("ce_traceparent"))
     if event is not None and trace is None and isinstance(event.get("traceparent"), str):
@@ -56,7 +56,7 @@ def read(record: Arrived, position: str) -> Identity:
 
 def payload_of(value: bytes) -> bytes:
     """What the pipeline gets of a record's value: a CloudEvent's data, else the whole value."""
-    event = _event(value)
+    event = event_of(value)
     return value if event is None else _data(event, value)
 
 
@@ -77,7 +77,7 @@ def _data(event: dict[str, Any], value: bytes) -> bytes:
         return value
 
 
-def _event(value: bytes) -> dict[str, Any] | None:
+def event_of(value: bytes) -> dict[str, Any] | None:
     """The CloudEvent of a value in structured mode, or None."""
     if b'"specversion"' not in value:
         return None

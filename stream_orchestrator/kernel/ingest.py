@@ -24,11 +24,13 @@ from stream_orchestrator.kernel.apply import Transition
 from stream_orchestrator.kernel.bringing import HEADER as FILES_HEADER
 from stream_orchestrator.kernel.bringing import Bring, Brought, judged, nothing_brings
 from stream_orchestrator.kernel.events import Begin, encode
-from stream_orchestrator.kernel.identity import Identity, headers_of, read
+from stream_orchestrator.kernel.identity import Identity, headers_of, payload_of, read
 from stream_orchestrator.kernel.inbox import ended_by, together
 from stream_orchestrator.kernel.ingest_rows import Codec, KnownId, Switches
 from stream_orchestrator.kernel.limits import MAX_RECORD, MIB, excerpt
 from stream_orchestrator.kernel.ports import Arrived, Part
+from stream_orchestrator.kernel.privacy import HEADER as VERDICT_HEADER
+from stream_orchestrator.kernel.privacy import Verdict, reference, shielded
 from stream_orchestrator.kernel.rows import RunRow
 from stream_orchestrator.kernel.watch import Blind, SpanRecord, Watch
 from stream_orchestrator.kernel.wires import Headers, letter_headers, result_headers
@@ -95,18 +97,25 @@ class Ingest:
         seen = Seen(identity, record, record.position, record.timestamp_ms)
         fits = _size(record) <= MAX_RECORD
         if identity.supplied and fits:
-            return self._to_ingest(seen, part)
+            seen = _shielded(seen, self.versions.active())
+            verdict = ((VERDICT_HEADER, seen.verdict.encode()),) if seen.verdict else ()
+            return self._to_ingest(seen, part, *verdict)
         version = self._version(record, part)
+        seen = _shielded(seen, version)
         brings = version.rules.has_files and fits
         return self._for_its_files(seen, part) if brings else self._admit(seen, part, version)
 
     def from_ingest(self, record: Arrived, part: Part) -> Work | None:
         """A record with an id of its own, where all its copies come."""
-        bare, position, stamp, brought = _as_sent(record)
-        seen = Seen(read(bare, position), bare, position, stamp)
+        bare, position, stamp, brought, verdict = _as_sent(record)
+        seen = Seen(read(bare, position), bare, position, stamp, verdict)
         known = self._known(seen, part)
         pinned = self.versions.get(known.version)
-        if known.payload != _digest(seen.identity):
+        digests = {_digest(seen.identity)}
+        if pinned is not None and verdict is None:
+            seen = _shielded(seen, pinned)
+            digests.add(_digest(seen.identity))
+        if known.payload not in digests:
             return self._conflict(seen, part)
         if pinned is None:
             error = results.ended("unknown_version", "UnknownVersion", f"version {known.version} is no longer deployed")
@@ -228,7 +237,7 @@ class Ingest:
         run = _row(seen, version.plan)
         begin = _begin(record, run, now=part.now(), timeout=version.plan.timeout, files=files or {})
         was_judged = files is not None
-        error = None if was_judged else _unfit(identity, version.rules, size=_size(record)) or _too_large(len(begin))
+        error = None if was_judged else _judged(seen, version) or _too_large(len(begin))
         if error is not None:
             await self._reject(seen, part, version, error=error)
             return
@@ -278,15 +287,20 @@ class Ingest:
         about = audit.record(version.plan, run, at, now=now, transitions=told)
         await together(
             part.publish(self.results, partition=None, key=record.key, value=outcome.result.encode(), headers=headers),
-            self._letter(seen, part, run, outcome.letter or {}),
+            self._letter(seen, part, run, version=version, letter=outcome.letter or {}),
             part.publish(self.audit, partition=None, key=run.run_id.encode(), value=about),
         )
         self.watch.count("runs_total", pipeline=version.plan.slug, version=version.plan.version, status="rejected")
         self._seen(version.plan, run, part.now(), "rejected")
 
-    def _letter(self, seen: Seen, part: Part, run: RunRow, letter: dict[str, str]) -> Future[Any]:
-        """The record as it came; one that is too large to be copied is referred to."""
+    def _letter(self, seen: Seen, part: Part, run: RunRow, *, version: Version, letter: dict[str, str]) -> Future[Any]:
+        """The record as it came; one that is too large to be copied, or must not be, is referred to."""
         record = seen.record
+        if version.rules.anonymize:
+            headers = letter_headers(run.run_id, seen.position, (), letter)
+            return part.publish(
+                self.dlq, partition=None, key=record.key, value=reference(seen.position), headers=headers
+            )
         if _size(record) <= MAX_RECORD:
             headers = letter_headers(run.run_id, seen.position, run.headers, letter)
             return part.publish(self.dlq, partition=None, key=record.key, value=record.value, headers=headers)
@@ -331,6 +345,7 @@ class Seen:
     record: Bare
     position: str
     stamp: int
+    verdict: Verdict | None = None
 
     def home(self, partitions: int) -> int:
         """The partition where a run of this record would live: by its key, else by its id."""
@@ -341,6 +356,23 @@ class Seen:
         """A copy as its first was: what is made of it has the same bytes."""
         identity = replace(self.identity, traceparent=known.traceparent)
         return replace(self, identity=identity, position=known.position, stamp=known.stamp)
+
+
+def _shielded(seen: Seen, version: Version) -> Seen:
+    """The record as a pipeline that anonymises lets it in; see `kernel.privacy`."""
+    if not version.rules.anonymize:
+        return seen
+    verdict = Verdict(version=version.id, error=_unfit(seen.identity, version.rules, size=_size(seen.record)))
+    value = shielded(seen.record.value or b"")
+    identity = replace(seen.identity, payload=payload_of(value))
+    return replace(seen, identity=identity, record=replace(seen.record, value=value), verdict=verdict)
+
+
+def _judged(seen: Seen, version: Version) -> dict[str, Any] | None:
+    """Why this event cannot become a run, or None: what was said of it as it came, where it was."""
+    if seen.verdict is not None and seen.verdict.version == version.id:
+        return seen.verdict.error
+    return _unfit(seen.identity, version.rules, size=_size(seen.record))
 
 
 def _unfit(identity: Identity, rules: InputRules, *, size: int) -> dict[str, Any] | None:
@@ -460,23 +492,25 @@ def _plain(record: Arrived) -> Bare:
     return Bare(record.topic, record.partition, record.offset, record.timestamp_ms, record.key, record.value, headers)
 
 
-def _as_sent(record: Arrived) -> tuple[Bare, str, int, Brought | None]:
+def _as_sent(record: Arrived) -> tuple[Bare, str, int, Brought | None, Verdict | None]:
     """A record of the ingest topic as it was on the input topic; its last headers say where that was, when, and what
-    came of its files.
+    came of its files, or of its rules.
     """
     bare = _plain(record)
-    files = bare.headers[-1][1] if bare.headers and bare.headers[-1][0] == FILES_HEADER else None
-    origin = bare.headers[-3:-1] if files is not None else bare.headers[-2:]
+    last, told = bare.headers[-1] if bare.headers else ("", b"")
+    more = last in (FILES_HEADER, VERDICT_HEADER)
+    origin = bare.headers[-3:-1] if more else bare.headers[-2:]
     if [name for name, _ in origin] != [POSITION_HEADER, STAMP_HEADER]:
         # Somebody wrote to the ingest topic: a record like any other.
-        return bare, record.position, record.timestamp_ms, None
+        return bare, record.position, record.timestamp_ms, None, None
     (_, position), (_, stamp) = origin
-    bare = replace(bare, headers=bare.headers[: -2 if files is None else -3])
+    bare = replace(bare, headers=bare.headers[: -3 if more else -2])
     try:
-        brought = None if files is None else Brought.decode(files)
-        return bare, _position(position.decode()), int(stamp), brought
+        brought = Brought.decode(told) if last == FILES_HEADER else None
+        verdict = Verdict.decode(told) if last == VERDICT_HEADER else None
+        return bare, _position(position.decode()), int(stamp), brought, verdict
     except (ValueError, TypeError):
-        return bare, record.position, record.timestamp_ms, None
+        return bare, record.position, record.timestamp_ms, None, None
 
 
 def _position(text: str) -> str:

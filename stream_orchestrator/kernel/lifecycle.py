@@ -22,6 +22,7 @@ from stream_orchestrator.kernel.inbox import Work, ended_by, together
 from stream_orchestrator.kernel.items import Items
 from stream_orchestrator.kernel.limits import MAX_RECORD
 from stream_orchestrator.kernel.ports import Arrived, Part
+from stream_orchestrator.kernel.privacy import reference
 from stream_orchestrator.kernel.rows import RunRow, StepRow, Stub
 from stream_orchestrator.kernel.site import Site, live
 from stream_orchestrator.kernel.slot import Slot
@@ -209,10 +210,10 @@ class Lifecycle:
     def _letter(self, part: Part, run: RunRow) -> Future[Any] | None:
         if run.letter is None:
             return None
-        headers = letter_headers(run.run_id, run.position, run.headers, run.letter)
-        return part.publish(
-            self.site.wires.dlq, partition=None, key=_bytes(run.key), value=run.payload.encode(), headers=headers
-        )
+        private = self.site.rules.anonymize
+        value = reference(run.position) if private else run.payload.encode()
+        headers = letter_headers(run.run_id, run.position, () if private else run.headers, run.letter)
+        return part.publish(self.site.wires.dlq, partition=None, key=_bytes(run.key), value=value, headers=headers)
 
     # --- ends of another kind ------------------------------------------------------------------------------------
 

@@ -69,7 +69,7 @@ class Site:
         known = self._inputs.get(run.run_id)
         if known is None:
             payload = payload_of(run.payload.encode())
-            values = self.rules.check(payload, run.files)
+            values = self.rules.admitted(payload, run.files)
             known = self._inputs[run.run_id] = (values, self.rules.scope_of(values, payload))
             if len(self._inputs) > KNOWN_INPUTS:
                 self._inputs.popitem(last=False)

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from stream_orchestrator.errors import HouseError
-from stream_orchestrator.plan.model import Body, Plan, TaskPlan, Variant
+from stream_orchestrator.plan.model import Body, Guards, Plan, TaskPlan, Variant
 
 FORMAT = 1
 _OPTIONS = orjson.OPT_SORT_KEYS
@@ -38,6 +38,7 @@ def from_json(data: bytes) -> Plan:
                 f"a plan of format {fields['format']} cannot be read", hint="use the release that wrote it"
             )
         fields["tasks"] = tuple(map(_task, fields["tasks"]))
+        fields["guards"] = Guards(**fields.get("guards", {}))
         return Plan(**_tuples(fields, "functions", "helpers", "models", "services", "env", "beside", "dependencies"))
     except (ValueError, KeyError, TypeError) as error:
         raise HouseError(f"these bytes are no plan: {error}") from error

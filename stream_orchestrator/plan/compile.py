@@ -31,6 +31,7 @@ from stream_orchestrator.plan.edges import edges_of, problems_of_edges
 from stream_orchestrator.plan.failure import errors_of
 from stream_orchestrator.plan.functions import exists, is_file, resolve
 from stream_orchestrator.plan.graph import downstream, order
+from stream_orchestrator.plan.guards import guards_of, problems_of_guards
 from stream_orchestrator.plan.model import RESULT, START, Plan, TaskPlan, Variant, every
 from stream_orchestrator.plan.models import SERVICES, service_of
 from stream_orchestrator.plan.services import services_of_kinds
@@ -83,6 +84,7 @@ def examine(
         problems_of_texts(drawn),
         problems_of_edges(drawn),
         problems_of_helpers(drawn, (*helpers, *functions)),
+        problems_of_guards(document),
     ):
         problems.extend(found)
     if not isinstance(document.model, Pipeline) or any(problem.severity == "error" for problem in problems):
@@ -151,6 +153,7 @@ class _Compiler:
             env=tuple(self.pipeline.env or ()),
             beside=tuple(self.beside),
             dependencies=self.pipeline.dependencies or (),
+            guards=guards_of(self.pipeline),
         )
         return self._hashed(plan)
 

@@ -96,6 +96,20 @@ def every(tasks: Iterable[TaskPlan]) -> Iterator[TaskPlan]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Guards:
+    """What a pipeline says of its data, whatever its tasks do with it. `retention` in seconds.
+
+    `anonymize`: texts of an event lose what tells who a person is before anything is written. `residency`: the region
+    of every service that is asked. `tls`: nothing goes in plain text to another machine.
+    """
+
+    anonymize: bool = False
+    residency: str = ""
+    retention: float | None = None
+    tls: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """A compiled pipeline version. `inputs` and `input_validation` are the document's own maps (see `spec.inputs`).
 
@@ -118,6 +132,7 @@ class Plan:
     env: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     dependencies: tuple[str, ...] = ()
+    guards: Guards = Guards()
     hash: str = ""
     format: int = 1
 

@@ -1,4 +1,4 @@
-"""What an event must be to become a run. Order: size, parse, sanitise, validate.
+"""What an event must be to become a run. Order: size, parse, sanitise, validate; `kernel.privacy` anonymises after.
 
 Promises
   * `check` is a pure function of the bytes: the same payload is accepted or refused in the same words for ever.
@@ -52,9 +52,12 @@ class InputRules:
     strict: bool = False
     max_bytes: int | None = None
     sanitize: bool = False
+    anonymize: bool = False
 
     @classmethod
-    def from_plan(cls, inputs: Mapping[str, Any], input_validation: Mapping[str, Any]) -> InputRules:
+    def from_plan(
+        cls, inputs: Mapping[str, Any], input_validation: Mapping[str, Any], *, anonymize: bool = False
+    ) -> InputRules:
         """From the document's own maps, which compiling has checked."""
         asks = InputValidation.model_validate(dict(input_validation))
         return cls(
@@ -63,6 +66,7 @@ class InputRules:
             strict=bool(asks.strict_mode),
             max_bytes=asks.max_input_size,
             sanitize=bool(asks.sanitization),
+            anonymize=anonymize,
         )
 
     @property
@@ -102,6 +106,16 @@ class InputRules:
         errors.extend(self._undeclared(payload))
         if errors:
             raise InvalidInput("invalid_input", tuple(errors))
+        return {**values, **{key: value for key, value in payload.items() if key not in values}}
+
+    def admitted(self, raw: bytes, brought: Brought | None = None) -> dict[str, Any]:
+        """The same of a payload that was checked before. One that was anonymised since need not pass again: a mark may
+        be longer, or another text, than the rules allow.
+        """
+        if not self.anonymize:
+            return self.check(raw, brought)
+        payload = sanitized(parse(raw)) if self.sanitize else parse(raw)
+        values = {rule.name: self._value(rule, payload, [], brought or {}) for rule in self.variables}
         return {**values, **{key: value for key, value in payload.items() if key not in values}}
 
     def scope_of(self, values: Mapping[str, Any], raw: bytes) -> dict[str, Any]:

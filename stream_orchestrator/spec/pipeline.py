@@ -235,6 +235,17 @@ class Security(Spec):
     audit_logging: bool | None = about("every step is on the audit topic; it always is")
 
 
+class Privacy(Spec):
+    """What is done with personal data."""
+
+    noun: ClassVar[str] = "`privacy_settings`"
+
+    data_residency: Text | None = about("the region that every model asked must be in, such as `EU`")
+    retention_period: PositiveSeconds | None = about("how long input, results and dead letters are kept")
+    anonymization: bool | None = about("texts of an event lose e-mail addresses, telephone and other numbers at ingest")
+    audit_trail: bool | None = about("every step is on the audit topic; it always is")
+
+
 class Alerting(Spec):
     """Who is told."""
 
@@ -316,7 +327,7 @@ class Pipeline(Header):
     model_tier_strategy: dict[str, ModelTier] | None = about("models by price and quality")
     cost_management: CostManagement | None = about("money")
     security: Security | None = about("how data is kept")
-    privacy_settings: dict[str, Any] | None = about("what is done with personal data")
+    privacy_settings: Privacy | None = about("what is done with personal data")
     error_handling: ErrorHandling | None = about("defaults of `error_handling` of tasks; no `fallback`")
     ordering: Literal["key", "none"] | None = about("`key`: runs of a key one after the other; default `none`")
     state_management: StateManagement | None = about("state that outlives a run")

@@ -80,6 +80,7 @@ class Calls(Spec):
     max_in_flight: int = about("calls at once of one worker", 1000, ge=1)
     connect_timeout: PositiveSeconds = about("how long a connection may take", 10.0)
     first_byte_timeout: PositiveSeconds = about("how long a service may think", 300.0)
+    regions: dict[str, Text] = about("where each service is, by its name, for `data_residency`: `{openai: EU}`", {})
 
 
 class Fetch(Spec):

@@ -58,8 +58,6 @@ _TABLES = "state is kept in topic tables, always"
 
 TABLE = (
     _matters("pipeline", "security.encryption_at_rest", "payloads would be stored in plain text"),
-    _matters("pipeline", "security.encryption_in_transit", "set TLS in the broker's settings instead"),
-    _matters("pipeline", "privacy_settings", "personal data would be kept as it is"),
     _matters("pipeline", "sensitive_variables", "the values would not be masked"),
     _matters("pipeline", "cost_management.budget_limit", "nothing would stop the spending"),
     _matters("pipeline", "ordering", "runs of one key would not wait for each other", _is_key),
@@ -109,7 +107,11 @@ SHARED_WITH_CONFIG = (
     "resource_management",
 )
 
-_STRATEGIES = {"batch_processing": True, "intelligent_caching": False, "request_coalescing": False}
+_STRATEGIES = {
+    "batch_processing": "every event is a batch of its own: `get_current_batch()` holds one member",
+    "intelligent_caching": "remove it, or set `enabled: false`",
+    "request_coalescing": "remove it, or set `enabled: false`",
+}
 _FILE_HINT = "pass text as a string, or base64 text that a script decodes"
 
 
@@ -169,9 +171,7 @@ def _strategies(located: Located) -> Iterator[Problem]:
         name = strategy.get("name") if isinstance(strategy, dict) else None
         if isinstance(name, str) and name in _STRATEGIES and _is_on(strategy):
             path = ("optimization_strategies", index, "name")
-            yield _problem(
-                located, path, _STRATEGIES[name], f"the strategy `{name}`", "remove it, or set `enabled: false`"
-            )
+            yield _problem(located, path, False, f"the strategy `{name}`", _STRATEGIES[name])
 
 
 def _files(located: Located, key: str) -> Iterator[Problem]:

@@ -23,8 +23,8 @@ from stream_orchestrator.errors import HouseError, MissingError, SpecError
 from stream_orchestrator.kernel.ingest import Version
 from stream_orchestrator.plan import names
 from stream_orchestrator.plan.codec import from_json, to_json
+from stream_orchestrator.plan.guards import rules_of
 from stream_orchestrator.plan.model import START, Plan
-from stream_orchestrator.spec.inputs import InputRules
 from stream_orchestrator.streaming.client import Outgoing, Reader, produce, reading
 from stream_orchestrator.streaming.records import Record
 from stream_orchestrator.streaming.settings import StreamSettings
@@ -99,7 +99,7 @@ class Deployments:
             self._versions[version_id] = Version(
                 id=version_id,
                 plan=deployed.plan,
-                rules=InputRules.from_plan(deployed.plan.inputs, deployed.plan.input_validation),
+                rules=rules_of(deployed.plan),
                 partitions=deployed.partitions,
                 start_inbox=names.inbox(self._prefix, deployed.plan, START),
             )

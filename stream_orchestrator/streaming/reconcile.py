@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from stream_orchestrator.kernel import identity, ids, ingest, rows
+from stream_orchestrator.kernel import identity, ids, ingest, privacy, rows
 from stream_orchestrator.kernel.ingest_rows import Codec, KnownId
 from stream_orchestrator.kernel.rows import RunRow, Stub
 from stream_orchestrator.plan import names
@@ -32,7 +32,7 @@ async def reconcile(settings: StreamSettings, prefix: str, pipeline: str, *, pau
     """The books of a pipeline now."""
     topic = names.input_topic(prefix, pipeline)
     await partitions_of(settings, [topic])  # says what is missing, before anything is read
-    entries = await _entries(settings, topic)
+    entries = await _entries(settings, topic, private=await _anonymizes(settings, prefix, pipeline))
     account = await _look(settings, prefix, pipeline, entries)
     for _ in range(LOOKS - 1):
         if not account.lost:
@@ -59,15 +59,27 @@ async def _look(settings: StreamSettings, prefix: str, pipeline: str, entries: l
     return books.account()
 
 
-async def _entries(settings: StreamSettings, topic: str) -> list[Entry]:
+async def _anonymizes(settings: StreamSettings, prefix: str, pipeline: str) -> bool:
+    """Whether ingest compares what is left of events without persons."""
+    if not await existing(settings, [names.plans_topic(prefix)]):
+        return False
+    deployments = Deployments(settings, prefix)
+    await deployments.start()
+    await deployments.stop()
+    return bool(deployments.of(pipeline)) and deployments.active(pipeline).rules.anonymize
+
+
+async def _entries(settings: StreamSettings, topic: str, *, private: bool) -> list[Entry]:
     async with reading(settings, topic) as reader:
-        return [_entry(record) async for batch in reader.batches() for record in batch]
+        return [_entry(record, private=private) async for batch in reader.batches() for record in batch]
 
 
-def _entry(record: Record) -> Entry:
+def _entry(record: Record, *, private: bool) -> Entry:
     """An input event, by the same rules by which ingest names it."""
     plain = replace(record, headers=tuple((name, value or b"") for name, value in record.headers))
     who = identity.read(plain, record.position)
+    if private:
+        who = replace(who, payload=identity.payload_of(privacy.shielded(record.value or b"")))
     return Entry(
         run_id=who.run_id,
         payload=ids.digest(who.payload).hex(),

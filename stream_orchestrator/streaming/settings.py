@@ -14,6 +14,7 @@ from typing import Any
 
 from stream_orchestrator.errors import MissingError, UsageError
 from stream_orchestrator.spec.settings import Kafka, SaslMechanism, SecurityProtocol
+from stream_orchestrator.trust.addresses import is_this_machine
 
 SECTION = "STREAM_ORCHESTRATOR__KAFKA__"
 EMBEDDED = "embedded"
@@ -59,6 +60,13 @@ class StreamSettings:
     def servers(self) -> tuple[str, ...]:
         """The bootstrap addresses, one by one."""
         return tuple(self.bootstrap.split(","))
+
+    @property
+    def plain_servers(self) -> tuple[str, ...]:
+        """Those on other machines that are reached without TLS."""
+        if self.embedded or self.security_protocol.endswith("SSL"):
+            return ()
+        return tuple(server for server in self.servers if not is_this_machine(f"//{server}"))
 
     @property
     def idempotent(self) -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 
 from stream_orchestrator.calls.agent import CallAgent
 from stream_orchestrator.calls.agent import Codec as CallCodec
+from stream_orchestrator.calls.borders import refuse_crossings
 from stream_orchestrator.calls.file_fetch import FileFetch
 from stream_orchestrator.calls.routing import service_of
 from stream_orchestrator.calls.service import CallService
@@ -40,9 +41,9 @@ from stream_orchestrator.kernel.state_owner import StateOwner
 from stream_orchestrator.kernel.watch import Blind, Watch
 from stream_orchestrator.kernel.wires import Wires
 from stream_orchestrator.plan import names
+from stream_orchestrator.plan.guards import rules_of
 from stream_orchestrator.plan.model import Plan, every
 from stream_orchestrator.plan.stateful import uses_state
-from stream_orchestrator.spec.inputs import InputRules
 from stream_orchestrator.spec.settings import Calls, Scripts, Trust
 from stream_orchestrator.streaming.chores import Chores
 from stream_orchestrator.streaming.client import partitions_of
@@ -124,6 +125,7 @@ class Worker:
     async def start(self) -> None:
         """Provision, deploy, join; returns when all is served."""
         settings = self._settings
+        self._refuse_crossings()
         await apply(settings.stream, house_specs(settings.prefix), profile=settings.profile)
         await self._deployments.start()
         mine = [await self._deploy(plan) for plan in self._plans]
@@ -143,6 +145,14 @@ class Worker:
             self._pulse.follow(settings.stream, lambda: self._stream.apps),
             *([self._replica.follow()] if stateful else []),
         )
+
+    def _refuse_crossings(self) -> None:
+        stream, services = self._settings.stream, ServiceSettings.of(self._settings.config)
+        calls = self._calls.settings
+        refuse_crossings(self._plans, calls, services, plain_brokers=stream.plain_servers)
+        for plan in self._plans:
+            if plan.guards.tls:
+                log.info("%s: TLS everywhere but on this machine (embedded broker, loopback)", plan.slug)
 
     async def crashed(self) -> BaseException:
         """Wait for the first failure of ours: the process must end then."""
@@ -304,7 +314,7 @@ class Worker:
             wires=self._wires(deployed),
             kinds=self._kinds,
             scripts=self._pool(plan),
-            rules=InputRules.from_plan(plan.inputs, plan.input_validation),
+            rules=rules_of(plan),
             fetch=self._lookup.fetch,
             watch=self._watch,
             notebook=self._notebook,

@@ -20,6 +20,7 @@ from stream_orchestrator.kernel.effects import Answer, ScriptDone, ServiceReques
 from stream_orchestrator.kernel.kinds import Ask, Attempt, Step, Value
 from stream_orchestrator.plan import templates
 from stream_orchestrator.plan.services import SECRET, SERVICE_OF_KIND, asked_keys, rendered_keys
+from stream_orchestrator.trust.addresses import is_plain
 from stream_orchestrator.trust.secrets import looks_secret
 
 ENV = "env:"  # what stands before the name of an environment variable, where a mark says what it stands for
@@ -37,6 +38,7 @@ class ServiceTask:
     def begin(self, attempt: Attempt) -> Step:
         """Render and ask."""
         options, secrets = rendered(attempt)
+        _refuse_plain(attempt, options.get("url"))
         operation, options = self.request(options)
         asked = ServiceRequest(
             service=SERVICE_OF_KIND[self.name],
@@ -56,6 +58,11 @@ class ServiceTask:
     def scripted(self, attempt: Attempt, done: ScriptDone) -> Step:
         """It has no script; this is never asked of it."""
         raise AssertionError("a service's task has no script")
+
+
+def _refuse_plain(attempt: Attempt, url: Any) -> None:
+    if attempt.around.plan.guards.tls and isinstance(url, str) and is_plain(url.strip()):
+        raise RunError("the address has no TLS, and the pipeline wants `encryption_in_transit`: give one with https://")
 
 
 def effect_key(attempt: Attempt) -> str:

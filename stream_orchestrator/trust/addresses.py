@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
@@ -93,3 +94,19 @@ class AddressGuard:
             raise BlockedAddress(
                 f"{host} is not on the public internet; FETCH__ALLOWED_HOSTS lists hosts that may be asked all the same"
             )
+
+
+def is_this_machine(url: str) -> bool:
+    """Whether an address, or a host, is on loopback."""
+    host = (urlsplit(url).hostname or "") if "//" in url else url
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_plain(url: str) -> bool:
+    """Whether what is sent there could be read on the way."""
+    return urlsplit(url).scheme == "http" and not is_this_machine(url)
