@@ -21,6 +21,7 @@ from stream_orchestrator.trust.addresses import is_plain, is_this_machine
 
 HERE = frozenset({"offline", "files"})  # services that are no other machine
 REGION = "STREAM_ORCHESTRATOR__CALLS__REGIONS__"
+PROTOCOL = "STREAM_ORCHESTRATOR__KAFKA__SECURITY_PROTOCOL"
 Lack = tuple[str, str]  # what is wrong, and what to do
 
 
@@ -57,10 +58,7 @@ def _plain(plan: Plan, calls: CallSettings, services: ServiceSettings, brokers: 
         return
     why = f"{plan.title!r} wants `encryption_in_transit`"
     for broker in brokers:
-        yield (
-            f"{why}, and the broker {broker} is reached without TLS",
-            "set STREAM_ORCHESTRATOR__KAFKA__SECURITY_PROTOCOL=SSL",
-        )
+        yield f"{why}, and the broker {broker} is reached without TLS", f"set {PROTOCOL}=SSL (or SASL_SSL)"
     for service, address in _asked(plan, calls, services).items():
         if is_plain(address):
             yield f"{why}, and `{service}` is asked at {address}", "give its address with https://"

@@ -71,7 +71,7 @@ async def _specs(order: Order, stream: StreamSettings) -> list[TopicSpec]:
         new = Deployment(plan=plan, partitions=settings.partitions, shards=shards)
         inputs = await _count(stream, names.input_topic(order.prefix, plan.slug), settings.partitions)
         fixed = await _count(stream, names.ingest_topic(order.prefix, plan.slug), settings.partitions)
-        specs += pipeline_specs(order.prefix, plan.slug, inputs=inputs, fixed=fixed)
+        specs += pipeline_specs(order.prefix, plan.slug, inputs=inputs, fixed=fixed, retention=plan.guards.retention)
         specs += version_specs(order.prefix, deployments.known(new.id) or new)
     return list({spec.name: spec for spec in specs}.values())
 

@@ -33,10 +33,11 @@ from aiokafka.protocol.metadata import MetadataRequest
 from stream_orchestrator.errors import MissingError
 from stream_orchestrator.streaming.client import administering
 from stream_orchestrator.streaming.settings import StreamSettings
-from stream_orchestrator.streaming.topic_kinds import TopicSpec
+from stream_orchestrator.streaming.topic_kinds import RETENTION, TopicSpec
 
-State = Literal["present", "missing", "created", "wrong_partitions", "different_config", "too_weak"]
+State = Literal["present", "missing", "created", "wrong_partitions", "different_config", "too_weak", "kept_too_long"]
 
+REFUSED = ("wrong_partitions", "too_weak", "kept_too_long")  # what nothing starts with
 LEADERS_WITHIN = 30.0
 REPLICATION, IN_SYNC = 3, 2  # production: one broker may be down for maintenance and another may fail
 SET_ON_TOPIC = 1  # Kafka's code for a setting that was made for this very topic
@@ -119,7 +120,7 @@ def _created(state: TopicState) -> TopicState:
 
 
 def _refuse(states: Sequence[TopicState]) -> None:
-    bad = [state for state in states if state.state in ("wrong_partitions", "too_weak")]
+    bad = [state for state in states if state.state in REFUSED]
     if bad:
         said = "; ".join(f"`{state.name}` {', '.join(state.differences)}" for state in bad)
         raise MissingError(f"topics are not as they must be: {said}", hint="\n".join(state.mend for state in bad))
@@ -153,6 +154,8 @@ def _judge(spec: TopicSpec, found: Existing | None, *, settings: StreamSettings,
         return state("wrong_partitions", said, mend=_partition_command(spec, found, settings.bootstrap))
     if profile.strict and (weak := _weakness(found)):
         return state("too_weak", *weak, mend=_safety_command(spec, found, settings.bootstrap))
+    if spec.retention is not None and not settings.embedded and (kept := _too_long(spec, found)):
+        return state("kept_too_long", kept, mend=_retention_command(spec, settings.bootstrap))
     few = (f"has {found.partitions} partitions and gets {spec.partitions}",) if growing else ()
     other = few + tuple(
         f"{key} is {shown.get(key, 'not set')}, should be {value}"
@@ -183,6 +186,21 @@ def _weakness(found: Existing) -> tuple[str, ...]:
     if found.config.get("unclean.leader.election.enable") == "true":
         said.append("may elect a leader that has lost records")
     return tuple(said)
+
+
+def _too_long(spec: TopicSpec, found: Existing) -> str:
+    """What is wrong with how long a topic keeps what must be gone by then."""
+    asked, kept = spec.config[RETENTION], found.config.get(RETENTION, "-1")
+    if kept != "-1" and int(kept) <= int(asked):
+        return ""
+    return f"keeps records {'for ever' if kept == '-1' else f'{kept} ms'}, and `retention_period` allows {asked} ms"
+
+
+def _retention_command(spec: TopicSpec, bootstrap: str) -> str:
+    return (
+        f"kafka-configs.sh --bootstrap-server {bootstrap} --alter --entity-type topics "
+        f"--entity-name {spec.name} --add-config {RETENTION}={spec.config[RETENTION]}"
+    )
 
 
 def _partition_command(spec: TopicSpec, found: Existing, bootstrap: str) -> str:

@@ -44,7 +44,13 @@ def topic_specs(plans: Sequence[Plan], settings: WorkerSettings) -> list[TopicSp
     for plan in plans:
         shards = dict.fromkeys(services_of(plan, settings), settings.partitions)
         deployed = Deployment(plan=plan, partitions=settings.partitions, shards=shards)
-        specs += pipeline_specs(settings.prefix, plan.slug, inputs=settings.partitions, fixed=settings.partitions)
+        specs += pipeline_specs(
+            settings.prefix,
+            plan.slug,
+            inputs=settings.partitions,
+            fixed=settings.partitions,
+            retention=plan.guards.retention,
+        )
         specs += version_specs(settings.prefix, deployed)
     return list({spec.name: spec for spec in specs}.values())
 
@@ -69,17 +75,20 @@ def state_partitions() -> int:
     return topic_kinds()["state"].fixed or 1
 
 
-def pipeline_specs(prefix: str, slug: str, *, inputs: int, fixed: int) -> list[TopicSpec]:
+def pipeline_specs(
+    prefix: str, slug: str, *, inputs: int, fixed: int, retention: float | None = None
+) -> list[TopicSpec]:
     """A pipeline's own topics: `inputs` partitions where users put events, `fixed` where copies of an id meet.
+    `retention` is how long, in seconds, what is in the public ones may be kept.
 
     The input's table holds what is known of each input partition and nothing across them: it grows when users' does.
     """
     input_topic, ingest_topic = names.input_topic(prefix, slug), names.ingest_topic(prefix, slug)
     return [
-        topic_spec("input", input_topic, partitions=inputs),
+        topic_spec("input", input_topic, partitions=inputs, retention=retention),
         topic_spec("table", f"{input_topic}.table", partitions=inputs, grows=True),
-        topic_spec("results", names.results_topic(prefix, slug), partitions=inputs),
-        topic_spec("dlq", names.dlq_topic(prefix, slug), partitions=inputs),
+        topic_spec("results", names.results_topic(prefix, slug), partitions=inputs, retention=retention),
+        topic_spec("dlq", names.dlq_topic(prefix, slug), partitions=inputs, retention=retention),
         topic_spec("ingest", ingest_topic, partitions=fixed),
         topic_spec("table", f"{ingest_topic}.table", partitions=fixed),
     ]

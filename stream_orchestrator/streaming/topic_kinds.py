@@ -12,6 +12,7 @@ import yaml
 
 FOLDER = files(__package__) / "topics"
 # What a topic keeps through the loss of a broker; the factor itself depends on the cluster.
+RETENTION = "retention.ms"
 SAFETY = {"unclean.leader.election.enable": "false"}
 
 
@@ -33,23 +34,30 @@ class TopicKind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicSpec:
-    """A topic as it should be. `grows`: what is in it stays right when partitions are added, so they may be."""
+    """A topic as it should be. `grows`: what is in it stays right when partitions are added, so they may be.
+
+    `retention`: after so many seconds records must be gone, whatever its kind says.
+    """
 
     name: str
     kind: TopicKind
     partitions: int
     grows: bool = False
+    retention: float | None = None
 
     @property
     def config(self) -> dict[str, str]:
         """Its settings, without what depends on the cluster's size."""
-        return {**self.kind.config, **SAFETY}
+        kept = {} if self.retention is None else {RETENTION: str(round(self.retention * 1000))}
+        return {**self.kind.config, **SAFETY, **kept}
 
 
-def topic_spec(kind: str, name: str, *, partitions: int, grows: bool = False) -> TopicSpec:
+def topic_spec(
+    kind: str, name: str, *, partitions: int, grows: bool = False, retention: float | None = None
+) -> TopicSpec:
     """The topic of that kind and name. A kind with a fixed partition count keeps it."""
     found = topic_kinds()[kind]
-    return TopicSpec(name=name, kind=found, partitions=found.fixed or partitions, grows=grows)
+    return TopicSpec(name=name, kind=found, partitions=found.fixed or partitions, grows=grows, retention=retention)
 
 
 @cache

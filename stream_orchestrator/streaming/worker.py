@@ -265,11 +265,13 @@ class Worker:
         new = Deployment(plan=plan, partitions=settings.partitions, shards=shards, deployed_at=time.time())
         new = self._deployments.known(new.id) or new
         for slug in (plan.slug, *plan.pipelines):
-            await apply(settings.stream, await self._pipeline_specs(slug), profile=settings.profile)
+            retention = plan.guards.retention if slug == plan.slug else None
+            specs = await self._pipeline_specs(slug, retention=retention)
+            await apply(settings.stream, specs, profile=settings.profile)
         await apply(settings.stream, version_specs(settings.prefix, new), profile=settings.profile)
         return await self._deployments.deploy(new, production=settings.config.production)
 
-    async def _pipeline_specs(self, slug: str) -> list[TopicSpec]:
+    async def _pipeline_specs(self, slug: str, *, retention: float | None) -> list[TopicSpec]:
         """The pipeline's own topics; an existing input keeps its partitions, and its table follows it."""
         try:
             topic = names.input_topic(self._settings.prefix, slug)
@@ -281,7 +283,7 @@ class Worker:
             fixed = (await partitions_of(self._settings.stream, [ingest_topic]))[ingest_topic]
         except MissingError:
             fixed = self._settings.partitions
-        return pipeline_specs(self._settings.prefix, slug, inputs=count, fixed=fixed)
+        return pipeline_specs(self._settings.prefix, slug, inputs=count, fixed=fixed, retention=retention)
 
     async def _still_running(self, mine: Sequence[Deployment]) -> list[Deployment]:
         """Earlier versions of these pipelines that have runs in flight."""

@@ -389,7 +389,7 @@ def test_strategies_and_loops_in_groups_are_found():
         "      - {name: c, type: llm_task, for_each: '{{ x }}', batch: {size: 2}}\n"
     )
     assert rules(text) == [
-        ("not-yet-supported", "optimization_strategies[0].name"),
+        ("no-effect-yet", "optimization_strategies[0].name"),
         ("no-effect-yet", "optimization_strategies[1].name"),
         ("not-yet-supported", "tasks[0].tasks[0].batch"),
     ]

@@ -10,7 +10,7 @@ from stream_orchestrator.cli import voice
 from stream_orchestrator.cli.building import group
 from stream_orchestrator.cli.options import AllowUnsafe, Json, KafkaBroker, Offline, Paths, Prefix
 
-REFUSED = ("wrong_partitions", "too_weak")  # what a worker would not start with
+REFUSED = ("wrong_partitions", "too_weak", "kept_too_long")  # what a worker would not start with
 
 
 def list_topics(
