@@ -328,7 +328,7 @@ class _Reader:
         members = data.get("pipelines") if data.get("type") == "pipeline_group" else None
         for index, member in enumerate(members if isinstance(members, list) else ()):
             yield from self.templates((*path, "pipelines", index, "inputs"), _get(member, "inputs"), local=local)
-        if data.get("type") in installed():
+        if str(data.get("type")) in installed():
             yield from self.templates((*path, "options"), data.get("options"), local=local)
         if data.get("type") == "while_loop":
             state = data.get("loop_state")

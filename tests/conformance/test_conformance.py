@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from blocks import DOCUMENT, File, files, is_there
 from cases import CASES
 from told import Row
-from world import Compiled, Ran
+from world import Compiled, Ran, compiled
 
 from stream_orchestrator.plan.model import every
 from stream_orchestrator.spec.problems import Problem, errors_in, render
@@ -40,6 +42,17 @@ def test_every_file_of_the_document_compiles(path: str, everything: list[Compile
     if found.not_yet and len(found.not_yet) == len(errors_in(found.problems)):
         pytest.xfail(f"not built yet: {', '.join(found.not_yet)}")
     assert found.ok, "\n".join(render(problem) for problem in errors_in(found.problems))
+
+
+def test_no_pipeline_of_the_document_takes_a_tenth_of_a_second_to_compile(everything: list[Compiled]) -> None:
+    """CPU of this process, the best of three: what a quiet machine's clock would say. `bench.compile` forgets caches."""
+    for each in everything:
+        rounds = []
+        for _ in range(3):
+            started = time.process_time()
+            compiled(each.file, each.path)
+            rounds.append(time.process_time() - started)
+        assert min(rounds) < 0.1, f"{each.file.path}: {min(rounds):.3f} s"
 
 
 @pytest.mark.slow

@@ -101,6 +101,13 @@ def test_a_task_does_not_wait_for_what_only_looks_like_a_name(second):
     assert compiled(python("a", "return 1") + second).task("b").upstream == (START,)
 
 
+@pytest.mark.parametrize("kind", ["[python_task]", "{a: b}", "null", "7"])
+def test_a_type_that_is_no_text_is_a_mistake_like_any_other(kind):
+    assert "error" in {
+        problem.severity for problem in problems(f"  - name: a\n    type: {kind}\n    script: return 1\n")
+    }
+
+
 def test_position_in_the_file_implies_nothing():
     plan = compiled(python("a", "return 1") + python("b", "return 2"))
     assert plan.task("a").downstream == plan.task("b").downstream == (RESULT,)

@@ -1,6 +1,8 @@
-"""Mistakes, by name. `SEMANTIC` ones are what people get wrong in a pipeline; `STRUCTURAL` ones damage the text.
+"""Mistakes, by name. `SEMANTIC` ones are what people get wrong in a pipeline; `STRUCTURAL` ones damage the text; `TREE`
+ones change the values of any document, and know nothing of what they mean.
 
-A semantic operator changes a parsed document in place and says whether it could; a structural one gives new bytes.
+A semantic or tree operator changes a parsed document in place and says whether it could; a structural one gives new
+bytes.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ Structural = Callable[[str, random.Random], bytes]
 
 SEMANTIC: dict[str, Semantic] = {}
 STRUCTURAL: dict[str, Structural] = {}
+TREE: dict[str, Semantic] = {}
 
 
 def semantic(operator: Semantic) -> Semantic:
@@ -25,6 +28,11 @@ def semantic(operator: Semantic) -> Semantic:
 
 def structural(operator: Structural) -> Structural:
     STRUCTURAL[operator.__name__] = operator
+    return operator
+
+
+def tree(operator: Semantic) -> Semantic:
+    TREE[operator.__name__] = operator
     return operator
 
 
@@ -471,3 +479,131 @@ def alias_bomb(text: str, dice: random.Random) -> bytes:
     lines = [f"x-b0: &b0 [{', '.join(['x'] * width)}]"]
     lines += [f"x-b{n}: &b{n} [{', '.join([f'*b{n - 1}'] * width)}]" for n in range(1, dice.choice((4, 9)))]
     return ("\n".join(lines) + "\n" + text).encode()
+
+
+# --- tree ------------------------------------------------------------------------------------------------------------
+
+Place = tuple[Any, Any]  # a map or a list, and a key or an index in it
+
+STRANGERS = (
+    *(None, True, False, 0, -1, 7, 2**63, 10**30, 1e308, float("inf"), -0.0, [], [[]], {}, {"a": {"b": "c"}}, [None]),
+    *("", " ", "text", "{{ x }}", "{{ ", "{% if", ["x", "x"], "a" * 300, "1 hour", "-5%", "$5/month", "ünï \u2028"),
+    *("~", ":start"),
+)
+
+
+def _places(value: Any) -> Iterator[Place]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in list(items):
+        yield value, key
+        yield from _places(item)
+
+
+def _some(data: Data, dice: random.Random, wanted: Callable[[Any, Any], bool] = lambda *_: True) -> Place | None:
+    found = [(holder, key) for holder, key in _places(data) if wanted(holder, holder[key])]
+    return dice.choice(found) if found else None
+
+
+def _is_map(holder: Any, _: Any) -> bool:
+    return isinstance(holder, dict)
+
+
+@tree
+def key_gone(data: Data, dice: random.Random) -> bool:
+    if (place := _some(data, dice, _is_map)) is not None:
+        del place[0][place[1]]
+    return place is not None
+
+
+@tree
+def key_misspelt(data: Data, dice: random.Random) -> bool:
+    place = _some(data, dice, lambda holder, _: isinstance(holder, dict) and any(len(key) > 1 for key in holder))
+    if place is None or len(place[1]) < 2:
+        return False
+    _rename(place[0], place[1], misspelt(place[1], dice))
+    return True
+
+
+@tree
+def stranger_for_value(data: Data, dice: random.Random) -> bool:
+    if (place := _some(data, dice)) is not None:
+        place[0][place[1]] = dice.choice(STRANGERS)
+    return place is not None
+
+
+@tree
+def several_strangers(data: Data, dice: random.Random) -> bool:
+    changed = [stranger_for_value(data, dice) for _ in range(5)]
+    return any(changed)
+
+
+@tree
+def wrapped_in_a_list(data: Data, dice: random.Random) -> bool:
+    if (place := _some(data, dice)) is not None:
+        place[0][place[1]] = [place[0][place[1]]]
+    return place is not None
+
+
+@tree
+def wrapped_in_a_map(data: Data, dice: random.Random) -> bool:
+    if (place := _some(data, dice)) is not None:
+        place[0][place[1]] = {dice.choice(("name", "tasks", "x-a", "then", "")): place[0][place[1]]}
+    return place is not None
+
+
+@tree
+def two_values_changed_over(data: Data, dice: random.Random) -> bool:
+    one, other = _some(data, dice), _some(data, dice)
+    if one is None or other is None:
+        return False
+    first, second = one[0][one[1]], other[0][other[1]]
+    if any(each is second for each in _inside(first)) or any(each is first for each in _inside(second)):
+        return False  # a value inside of itself is no document
+    one[0][one[1]], other[0][other[1]] = second, first
+    return True
+
+
+@tree
+def item_twice(data: Data, dice: random.Random) -> bool:
+    place = _some(data, dice, lambda _, value: isinstance(value, list) and bool(value))
+    if place is not None:
+        place[0][place[1]] = [*place[0][place[1]], place[0][place[1]][0]]
+    return place is not None
+
+
+@tree
+def list_emptied(data: Data, dice: random.Random) -> bool:
+    place = _some(data, dice, lambda _, value: isinstance(value, list | dict) and bool(value))
+    if place is not None:
+        place[0][place[1]] = type(place[0][place[1]])()
+    return place is not None
+
+
+TYPES = (
+    *("python_task", "llm_task", "for_loop", "while_loop", "condition", "parallel_group", "component", "api_task"),
+    *("dynamic_task_group", "pipeline_group", "test_suite", "load_test", "deployment", "string", "file", "sauna"),
+)
+
+
+@tree
+def another_type(data: Data, dice: random.Random) -> bool:
+    place = _some(data, dice, lambda holder, _: isinstance(holder, dict) and "type" in holder)
+    if place is None:
+        return False
+    place[0]["type"] = dice.choice(TYPES)
+    return True
+
+
+@tree
+def texts_cut(data: Data, dice: random.Random) -> bool:
+    place = _some(data, dice, lambda _, value: isinstance(value, str) and len(value) > 3)
+    if place is not None:
+        text = place[0][place[1]]
+        place[0][place[1]] = text[: dice.randrange(1, len(text))]
+    return place is not None
+
+
+def _inside(value: Any) -> Iterator[Any]:
+    yield value
+    for holder, key in _places(value):
+        yield holder[key]
