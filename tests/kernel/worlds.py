@@ -150,7 +150,14 @@ class Theatre:
     """One plan, served in memory, its clock virtual."""
 
     def __init__(
-        self, made: Plan, *, world: World | None = None, scripts: Any = None, kinds: Any = None, **more: Any
+        self,
+        made: Plan,
+        *,
+        world: World | None = None,
+        scripts: Any = None,
+        kinds: Any = None,
+        partitions: int = 0,
+        **more: Any,
     ) -> None:
         self.plan, self.clock = made, VirtualClock()
         self.world = world or World()
@@ -166,6 +173,7 @@ class Theatre:
             route=lambda model: "m",
             calls={"m": "calls.m"},
             shards={"m": 1},
+            partitions=partitions or 1,
         )
 
         async def fetch(topic: str, partition: int, offset: int) -> bytes | None:
@@ -181,7 +189,10 @@ class Theatre:
             **more,
         )
         agents = {agent.topic: agent for agent in self.engine.agents()}
-        self.part = self.world.add(App(agents, Codec, self.engine.on_due, self.engine.on_recovered))
+        app = App(agents, Codec, self.engine.on_due, self.engine.on_recovered)
+        # Several partitions need a world of `partitions.spread`.
+        self.parts = self.world.place(app, partitions) if partitions else [self.world.add(app)]  # type: ignore[attr-defined]
+        self.part = self.parts[0]
         nothing = lambda *_: None  # noqa: E731
         self.world.add(App({"calls.m": self.models}, Codec, nothing, nothing))
 
@@ -239,7 +250,7 @@ class Theatre:
         waiting = any(
             world._seen[topic] < len(world.topics[topic]) for part in world.parts for topic in part.app.agents
         )
-        live = any(getattr(row, "state", "") for row in self.part.rows.values())
+        live = any(getattr(row, "state", "") for part in self.parts for row in part.rows.values())
         return not (waiting or world._works or live)
 
 
