@@ -171,12 +171,15 @@ class Stepper(Struct, frozen=True):
         )
         return self._fault(_with(row, reports), fault)
 
-    def on_due(self, row: StepRow) -> Decision:
-        """The row's time has come: a parked attempt begins again, an unanswered call is given up."""
+    def on_due(self, row: StepRow, reports: Sequence[Report] = ()) -> Decision:
+        """The row's time has come: a parked attempt begins again, an unanswered call is given up, and so is a wave of
+        items; `reports` are those that have ended.
+        """
         row = replace(row, at="", due=None)
         if row.state == "parked":
             return self._cancelled(row) if self.around.run.aborted_by else self._begin(row)
         if row.state == "gathering":
+            row = _with(row, reports)
             fault = Fault(type="Timeout", message="its items did not end in time", passing=True, reason="timeout")
             return self._cancelled(row) if self.around.run.aborted_by else self._fault(row, fault)
         if row.state == "calling":
@@ -218,7 +221,7 @@ class Stepper(Struct, frozen=True):
         if (held := self._held(row)) is not None:
             return held
         row = replace(row, attempt=row.attempt + 1, attempts=row.attempts + 1, journal={}, call_number=0)
-        row = self._on_time(replace(row, wave=0, carry=None) if self.task.gathers else row)
+        row = self._on_time(_afresh(row) if self.task.gathers else row)
         decision = self._go(row, lambda kind, attempt: kind.begin(attempt))
         started = Transition("started" if row.attempts == 1 else "retried", row.attempts)
         return replace(decision, transitions=(replace(started, at=self.now), *decision.transitions))
@@ -481,6 +484,11 @@ def _told_by_item(failed: Report, error: Mapping[str, Any]) -> str:
         return message  # an item of that item has said where
     place = f"{failed.task}/{error['task']}" if error.get("task") else failed.task
     return f"{place}: {message}"
+
+
+def _afresh(row: StepRow) -> StepRow:
+    """A container's row before an attempt: what the items of the one before gave, and how, is nobody's output."""
+    return replace(row, wave=0, carry=None, degraded=row.degraded if row.variant else ())
 
 
 def _with(row: StepRow, reports: Sequence[Report]) -> StepRow:

@@ -28,12 +28,13 @@ class Inbox:
     contiguous: bool = True
 
     def receive(self, record: Arrived, part: Part) -> Work | None:
-        """Decide on a record. One that is not ours goes to the internal dead letters, and the inbox goes on."""
+        """Decide on a record. One that is not ours, or not for here, goes to the internal dead letters, and the inbox
+        goes on.
+        """
         try:
-            event = events.decode(record.value)
+            return self.handle(events.decode(record.value), record, part)
         except Undecodable as error:
             return internal_letter(self.letters, record, part, error)
-        return self.handle(event, record, part)
 
 
 async def internal_letter(topic: str, record: Arrived, part: Part, error: Exception) -> None:

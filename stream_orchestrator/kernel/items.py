@@ -35,11 +35,11 @@ from stream_orchestrator.plan.templates import SKIPPED
 class Gathering:
     """A container's wave under way: its items, and how many have ended. `begun` counts from the wave's first."""
 
-    part: Part
     attempt: int
     wave: int
     spread: Spread
     reports: dict[int, Report] = field(default_factory=dict)
+    seen: dict[int, dict[str, Any]] = field(default_factory=dict)  # by body, what all its items see alike
 
     @property
     def begun(self) -> int:
@@ -75,18 +75,18 @@ class Items:
     ) -> Gathering:
         """The wave that a row is in; from the rows, unless it is known."""
         key = ids.step_key(run.run_id, task.slug)
-        known: Gathering | None = self.site.gatherings.get(key)
-        if known is not None and (known.part, known.attempt, known.wave) == (part, row.attempts, row.wave):
+        here = self.site.gatherings.setdefault(part, {})
+        known: Gathering | None = here.get(key)
+        if known is not None and (known.attempt, known.wave) == (row.attempts, row.wave):
             return known
         if spread is None:
-            spread = self.site.stepper(task, run, part).emit(row).spread
-        assert spread is not None
-        found = Gathering(part, row.attempts, row.wave, spread)
+            spread = self.site.stepper(task, run, part).emit(row).spread or Spread(items=(), limit=1)
+        found = Gathering(row.attempts, row.wave, spread)
         for place in range(len(spread.items)):
             member = part.get(ids.member_key(run.run_id, task.slug, row.attempts, row.wave + place))
             if member is not None:
                 found.reports[place] = member.report
-        self.site.gatherings[key] = found
+        here[key] = found
         return found
 
     def begin(self, part: Part, run: RunRow, task: TaskPlan, decision: Decision) -> list[Future[Any] | None]:
@@ -98,7 +98,8 @@ class Items:
             return []  # it was given up while its row was written
         found = self.gathering(part, run, task, row, decision.spread)
         around = self.site.around(run)
-        over = self._forget(part, run, task, row.attempts, range(row.wave))
+        # The wave before: those before it went with the ones after them.
+        over = self._forget(part, run, task, row.attempts, range(max(0, row.wave - 1), row.wave))
         return [self._begin(part, around, task, row, found, place) for place in found.under_way()] + over
 
     def keep(self, part: Part, run: RunRow, task: TaskPlan, row: StepRow, event: Ended) -> Future[Any] | None:
@@ -122,16 +123,23 @@ class Items:
         return self._begin(part, self.site.around(run), task, row, found, place)
 
     def drop(self, part: Part, run: RunRow, task: TaskPlan, row: StepRow) -> list[Future[Any] | None]:
-        """Nobody waits for the items of this row's wave any more: those under way are cancelled."""
+        """Nobody waits for the items of this row's wave any more: those under way are cancelled, and those that may be:
+        when a crash has taken what an item gave, the one that had begun in its stead is not known to us.
+        """
         found = self.gathering(part, run, task, row)
-        self.site.gatherings.pop(ids.step_key(run.run_id, task.slug), None)
-        return [self._cancel(part, run, task, row, found, place) for place in found.under_way()]
+        self._close(part, run, task)
+        places = range(min(len(found.spread.items), found.begun + found.spread.limit))
+        return [self._cancel(part, run, task, row, found, place) for place in places if place not in found.reports]
 
     def over(self, part: Part, run: RunRow, task: TaskPlan, row: StepRow) -> list[Future[Any] | None]:
         """The container has its outcome: what its items gave is in it, or is not needed."""
-        self.site.gatherings.pop(ids.step_key(run.run_id, task.slug), None)
+        self._close(part, run, task)
         attempts = range(1, row.attempts + 1)
         return [each for attempt in attempts for each in self._forget(part, run, task, attempt, range(row.members))]
+
+    def _close(self, part: Part, run: RunRow, task: TaskPlan) -> None:
+        here = self.site.gatherings.get(part, {})
+        here.pop(ids.step_key(run.run_id, task.slug), None)
 
     def cut(self, part: Part, run: RunRow) -> list[Future[Any] | None]:
         """The run ends: all its items that are under way are cancelled."""
@@ -172,7 +180,7 @@ class Items:
             traceparent=traceparent,
             tasks=item.tasks,
             depth=outside.depth_of(run),
-            **_seen(around, row, task.bodies[item.body], item),
+            **_seen(found, around, row, task.bodies[item.body], item),
         )
         begin = Begin(
             run_id=item_id,
@@ -248,15 +256,23 @@ def same_wave(before: StepRow, after: StepRow) -> bool:
     return same and after.state == "gathering"
 
 
-def _seen(around: Surroundings, row: StepRow, body: Body, item: Item) -> dict[str, Any]:
-    """What an item sees of the scope around it: only what its texts name."""
+def _seen(found: Gathering, around: Surroundings, row: StepRow, body: Body, item: Item) -> dict[str, Any]:
+    """What an item sees of the scope around it, and what it alone sees."""
+    alike = found.seen.get(item.body)
+    if alike is None:
+        alike = found.seen[item.body] = _alike(around, row, body)
+    return {**alike, "values": {**alike["values"], **item.values}, "names": {**alike["names"], **item.names}}
+
+
+def _alike(around: Surroundings, row: StepRow, body: Body) -> dict[str, Any]:
+    """What all items of a body see of the scope around them: only what its texts name."""
     outputs = {**around.outputs, **outputs_of(row, skipped=SKIPPED)}
     reads = (*around.names, *around.values, *outputs) if EVERYTHING in body.reads else body.reads
     named = {name: outputs[name] for name in reads if name in outputs}
     names = {name: around.names[name] for name in reads if name in around.names and name not in around.values}
     return {
-        "values": {**{name: around.values[name] for name in reads if name in around.values}, **item.values},
+        "values": {name: around.values[name] for name in reads if name in around.values},
         "outputs": {name: value for name, value in named.items() if value is not SKIPPED},
-        "names": {**names, **item.names},
+        "names": names,
         "skipped": tuple(name for name, value in named.items() if value is SKIPPED),
     }

@@ -17,14 +17,14 @@ from msgspec.structs import replace
 
 from stream_orchestrator.kernel import events, ids, results, rows
 from stream_orchestrator.kernel.apply import Transition, trail_of
-from stream_orchestrator.kernel.events import Begin, Cancel, Report, Token
+from stream_orchestrator.kernel.events import Begin, Cancel, Report, Token, Undecodable
 from stream_orchestrator.kernel.inbox import Work, ended_by, together
 from stream_orchestrator.kernel.items import Items
 from stream_orchestrator.kernel.limits import MAX_RECORD
 from stream_orchestrator.kernel.ports import Arrived, Part
 from stream_orchestrator.kernel.privacy import reference
 from stream_orchestrator.kernel.rows import RunRow, StepRow, Stub
-from stream_orchestrator.kernel.site import Site, live
+from stream_orchestrator.kernel.site import Site
 from stream_orchestrator.kernel.slot import Slot
 from stream_orchestrator.kernel.telling import Telling
 from stream_orchestrator.kernel.wires import letter_headers, result_headers
@@ -50,6 +50,8 @@ class Lifecycle:
         if not isinstance(event, Begin):
             self.telling.late(event)
             return None
+        if not self.site.takes(event.nest):
+            raise Undecodable(f"the run {event.run_id} says that it begins elsewhere")
         key = ids.run_key(event.run_id)
         match part.get(key):
             case None:
@@ -97,7 +99,7 @@ class Lifecycle:
         run = part.get(run_key)
         if isinstance(run, RunRow) and run.state == "ended" and run.at == record.position:
             return self._publish(part, run_key, run)
-        run = live(part, event.run_id)
+        run = self.site.live(part, event.run_id)
         if run is None or not isinstance(event, Token) or event.source not in self.site.leaves:
             self.telling.late(event)
             return None
@@ -234,7 +236,7 @@ class Lifecycle:
 
     def cancel(self, part: Part, run_id: str) -> Work | None:
         """End a run now, as cancelled."""
-        run = live(part, run_id)
+        run = self.site.live(part, run_id)
         if run is None:
             return None
         return self._early(part, run, results.ended("cancelled", "Cancelled", "the run was cancelled"))

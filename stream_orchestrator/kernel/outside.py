@@ -68,17 +68,24 @@ def depth_of(run: RunRow) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Reads the results of another pipeline, for the tasks of one version that wait for them."""
+    """Reads the results of another pipeline, for the tasks of one version that wait for them (`inboxes`, theirs).
+
+    `pipeline` is the slug of the one that waits. Whoever sends an event can write a way into it; only the result of the
+    run that this item began counts, and it is known by its id.
+    """
 
     topic: str
-    inbox_prefix: str
+    pipeline: str
+    inboxes: frozenset[str]
     partitions: int
     contiguous: bool = False  # the topic is the other pipeline's
 
     def receive(self, record: Arrived, part: Part) -> Work | None:
         """Tell whoever waits for this result."""
         way = decode(record.header(WAY))
-        if way is None or not way.inbox.startswith(self.inbox_prefix) or not 0 <= way.partition < self.partitions:
+        if way is None or way.inbox not in self.inboxes or not 0 <= way.partition < self.partitions:
+            return None
+        if record.header("run-id") != run_id(self.pipeline, way.item).encode():
             return None
         ended = Ended(run_id=way.run_id, item=way.item, index=way.index, report=report_of(way, record.value))
         key = way.run_id.encode()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from stream_orchestrator.kernel import events, ids
-from stream_orchestrator.kernel.events import Begin, Reply
+from stream_orchestrator.kernel.events import Begin, Reply, Undecodable
 from stream_orchestrator.kernel.inbox import Handle, Inbox, Work
 from stream_orchestrator.kernel.items import Items
 from stream_orchestrator.kernel.lifecycle import Lifecycle
@@ -78,10 +78,16 @@ class OpenRoom:
         return known
 
     def _on_begin(self, event: events.Event, record: Arrived, part: Part) -> Work | None:
-        if isinstance(event, Begin) and event.nest is not None:
-            return self._room(event.nest.tasks).steps.on_begin(event, record, part)
+        if isinstance(event, Begin):
+            return self._brought(event).steps.on_begin(event, record, part)
         found = self._of(part, event)
         return None if found is None else found.steps.on_begin(event, record, part)
+
+    def _brought(self, event: Begin) -> Room:
+        try:
+            return self._room(event.nest.tasks if event.nest else "[]")
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise Undecodable(f"the run {event.run_id} brings tasks that cannot be read: {error}") from error
 
     def _on_task(self, event: events.Event, record: Arrived, part: Part) -> Work | None:
         found = self._of(part, event)
@@ -96,7 +102,7 @@ class OpenRoom:
 
     def _of(self, part: Part, event: events.Event) -> Room | None:
         run = part.get(ids.run_key(event.run_id))
-        if isinstance(run, RunRow):
+        if isinstance(run, RunRow) and self.site.holds(run.nest):
             return self.of(run)
         Telling(self.site).late(event)
         return None

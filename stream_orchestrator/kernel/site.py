@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from stream_orchestrator.kernel import events, ids, state
 from stream_orchestrator.kernel.apply import Stepper
@@ -55,7 +56,7 @@ class Site:
     path: tuple[str, ...] = ()
     shows: tuple[str, ...] = ()
     open: bool = False
-    gatherings: dict[bytes, Any] = field(default_factory=dict)
+    gatherings: WeakKeyDictionary[Part, dict[bytes, Any]] = field(default_factory=WeakKeyDictionary)
     _inputs: OrderedDict[str, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
@@ -96,6 +97,23 @@ class Site:
                 yield site
                 yield from site.bodies()
 
+    def live(self, part: Part, run_id: str) -> RunRow | None:
+        """The row of a run that goes on here, or None. One of another body is not of here."""
+        run = part.get(ids.run_key(run_id))
+        here = isinstance(run, RunRow) and run.state == "running" and self.holds(run.nest)
+        return run if here else None
+
+    def holds(self, nest: Nest | None) -> bool:
+        """Whether a run that stands there is one of these."""
+        return (nest.path if nest else ()) == self.path
+
+    def takes(self, nest: Nest | None) -> bool:
+        """Whether a run that says it stands there may begin: it is one of these, and its container gets its end."""
+        if nest is None or not self.holds(nest):
+            return nest is None and not self.path
+        container = self.wires.inbox_prefix.rsplit(".", 2)[0]
+        return nest.inbox == container and 0 <= nest.partition < self.wires.partitions
+
     def forget(self, run_id: str) -> None:
         """A run is over: its input is not needed any more."""
         self._inputs.pop(run_id, None)
@@ -133,9 +151,3 @@ _SHARED = (
     *("kinds", "scripts", "rules", "fetch", "watch", "env"),
     *("stub_seconds", "horizon_seconds", "passing", "notebook", "gatherings"),
 )
-
-
-def live(part: Part, run_id: str) -> RunRow | None:
-    """The row of a run that goes on, or None."""
-    run = part.get(ids.run_key(run_id))
-    return run if isinstance(run, RunRow) and run.state == "running" else None

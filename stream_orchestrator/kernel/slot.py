@@ -36,7 +36,7 @@ class Slot:
     """Where a slot stands. `at`: the position (or the timer) it began with; every row of it is found again under it.
 
     `opening`: the run's row is not durable yet. `seconds`: what its scripts have taken. `early`: what was told before
-    the slot ended, and has to be acknowledged before it does.
+    the slot ended, and has to be acknowledged before it does; `orders` of it before any row is written.
     """
 
     at: str
@@ -45,6 +45,7 @@ class Slot:
     passed: list[Passed] = field(default_factory=list)
     seconds: float = 0.0
     early: list[Future[Any]] = field(default_factory=list)
+    orders: list[Future[Any]] = field(default_factory=list)
 
     @property
     def timed(self) -> bool:

@@ -22,8 +22,9 @@ from stream_orchestrator.kernel.items import Items, same_wave
 from stream_orchestrator.kernel.lifecycle import Lifecycle
 from stream_orchestrator.kernel.limits import MAX_RECORD
 from stream_orchestrator.kernel.ports import Arrived, Part
+from stream_orchestrator.kernel.results import dumps
 from stream_orchestrator.kernel.rows import RunRow, StepRow, hollow
-from stream_orchestrator.kernel.site import Site, live
+from stream_orchestrator.kernel.site import Site
 from stream_orchestrator.kernel.slot import DUE, QUIET_SECONDS, Passed, Slot
 from stream_orchestrator.kernel.telling import Telling
 from stream_orchestrator.kernel.wires import CallRecord, call_record
@@ -37,8 +38,11 @@ class Parcel(Struct, frozen=True):
     call: CallRecord | None
 
     def weight(self, row: StepRow) -> int:
-        """The largest record that comes of it: the row holds all that arrived, and the step's own report."""
-        return max(row.size + len(self.token or b""), len(self.call.value) if self.call else 0)
+        """The largest record that comes of it: the row holds all that arrived, and the step's own report, or what it
+        keeps until then.
+        """
+        kept = 0 if row.carry is None else len(dumps(row.carry))
+        return max(row.size + kept + len(self.token or b""), len(self.call.value) if self.call else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ class Steps:
 
     def receive(self, task: TaskPlan, event: events.Event, record: Arrived, part: Part) -> Work | None:
         """A token or a reply in a task's inbox."""
-        run, size = live(part, event.run_id), len(record.value or b"")
+        run, size = self.site.live(part, event.run_id), len(record.value or b"")
         key, decision = ids.step_key(event.run_id, task.slug), None
         match event:
             case Token() if run is not None and event.source in task.upstream:
@@ -129,21 +133,26 @@ class Steps:
         if failure is None and not found.complete:
             return None
         reports, stepper = found.in_order(), self.site.stepper(task, run, part)
+        if not found.spread.items:
+            return stepper.emit(row)  # asked again, it wants none: something outside has changed since it began
         if failure is not None:
             return stepper.on_failed_item(row, failure, reports)
         return stepper.on_items(row, reports)
+
+    def _ended_items(self, part: Part, run: RunRow, task: TaskPlan, row: StepRow) -> tuple[Report, ...]:
+        return self.items.gathering(part, run, task, row).in_order() if row.state == "gathering" else ()
 
     def on_due(self, part: Part, key: bytes, row: StepRow) -> Work | None:
         """A step's time has come."""
         if row.due is None or row.due > part.now():
             return None
-        run = live(part, row.run_id)
+        run = self.site.live(part, row.run_id)
         if run is None:
             return ended_by(part.delete(key))
         task, slot = self.site.plan.task(row.task), Slot(at=f"{DUE}{row.task}/{row.attempts}")
         ahead = self._ahead(part, run, task)
         if ahead is None:
-            decision = self.site.stepper(task, run, part).on_due(row)
+            decision = self.site.stepper(task, run, part).on_due(row, self._ended_items(part, run, task, row))
         else:  # it had ended, and was passed on, when a crash took that
             part.set(key, hollow(row))
             task, row = ahead
@@ -153,11 +162,15 @@ class Steps:
 
     def resume(self, part: Part, key: bytes, row: StepRow) -> Work | None:
         """What a timer began before a crash: no record will come again for it."""
-        run = live(part, row.run_id)
+        run = self.site.live(part, row.run_id)
         begun_by_timer = not row.at and row.state in {"calling", "done"}
         if run is None or not (begun_by_timer or row.state == "gathering"):
             return None
         task = self.site.plan.task(row.task)
+        if row.state == "gathering" and run.aborted_by:
+            # That it is to end at once was in memory only.
+            over = self.site.stepper(task, run, part).on_due(row, self._ended_items(part, run, task, row))
+            return self._carry(part, task, key, decision=over, slot=Slot(at="again"))
         if row.state == "gathering" and (gathered := self._gathered(part, run, task, row)) is not None:
             return self._carry(part, task, key, decision=_at(gathered, ""), slot=Slot(at="again"))
         decision = self.site.stepper(task, run, part).emit(row)
@@ -179,9 +192,11 @@ class Steps:
 
     def _drop(self, part: Part, row: StepRow, slot: Slot) -> None:
         """A container waits no more for the items that it waited for."""
-        run = live(part, row.run_id)
+        run = self.site.live(part, row.run_id)
         if run is not None:
-            slot.early += filter(None, self.items.drop(part, run, self.site.plan.task(row.task), row))
+            orders = [each for each in self.items.drop(part, run, self.site.plan.task(row.task), row) if each]
+            slot.orders += orders
+            slot.early += orders
 
     async def _open(self, part: Part, run: RunRow, at: str) -> None:
         """A run begins: its one first task takes the token here, several find it in their inboxes."""
@@ -256,13 +271,13 @@ class Steps:
         """Run what the decision wants to have run, until it wants something else; and the run, if it still goes on."""
         slot.tell(task.name, decision.transitions, now=part.now())
         slot.early += self.site.keep(part, decision.signals)
-        before = live(part, decision.row.run_id)
+        before = self.site.live(part, decision.row.run_id)
         while decision.script is not None:
             done = await self._patiently(part, decision.row, decision.script, slot=slot)
             slot.seconds += done.seconds
             slot.tell(task.name, self.telling.heard(task, decision.script, done), now=part.now())
             slot.early += self.site.keep(part, done.events)
-            run, row = live(part, decision.row.run_id), part.get(key)
+            run, row = self.site.live(part, decision.row.run_id), part.get(key)
             if run is None or row is None:
                 told = None if before is None else self.telling.audit(part, before, slot.at, slot.take_told())
                 await together(told, *slot.early)
@@ -271,14 +286,14 @@ class Steps:
             slot.tell(task.name, decision.transitions, now=part.now())
             slot.early += self.site.keep(part, decision.signals)
             self._settle(part, key, decision, slot)
-        return live(part, decision.row.run_id), decision
+        return self.site.live(part, decision.row.run_id), decision
 
     async def _patiently(self, part: Part, row: StepRow, script: RunScript, *, slot: Slot) -> ScriptDone:
         """Run a script. When it is a slow one, who looks for the run reads what has happened so far."""
         running = asyncio.ensure_future(self.site.scripts.run(script))
         try:
             await asyncio.wait({running}, timeout=QUIET_SECONDS)
-            run = None if running.done() else live(part, row.run_id)
+            run = None if running.done() else self.site.live(part, row.run_id)
             if run is not None and (told := self.telling.audit(part, run, slot.at, slot.take_told())) is not None:
                 slot.early.append(told)
             return await running
@@ -289,12 +304,18 @@ class Steps:
         self, part: Part, run: RunRow, task: TaskPlan, key: bytes, *, decision: Decision, parcel: Parcel, slot: Slot
     ) -> None:
         """Everything that is kept goes out at once, as it was decided; what others see waits for it where it must."""
+        if slot.orders:
+            # A row that waits for its items no more would hide, after a crash, that some are not cancelled.
+            await together(*slot.orders)
+            if self.site.live(part, run.run_id) is None:
+                await self._over(part, run.run_id, slot)
+                return
         kept = self._kept(part, run, key, decision=decision, slot=slot)
         rests = parcel.call is not None and self._rests_on_rows(task, decision, slot)
         if decision.first or rests or slot.opening:
             await together(*kept)
             kept = []
-            if live(part, run.run_id) is None:
+            if self.site.live(part, run.run_id) is None:
                 await self._over(part, run.run_id, slot)
                 return
         await together(
@@ -350,7 +371,7 @@ class Steps:
 
     def _abort(self, part: Part, row: StepRow) -> None:
         """The run takes no new steps; the parked ones wake at once, to pass on that they are cancelled."""
-        run = live(part, row.run_id)
+        run = self.site.live(part, row.run_id)
         if run is None or run.aborted_by:
             return
         part.set(ids.run_key(row.run_id), replace(run, aborted_by=row.task))

@@ -20,7 +20,8 @@ from stream_orchestrator.plan.model import Body, Guards, Plan, TaskPlan, Variant
 
 FORMAT = 1
 _OPTIONS = orjson.OPT_SORT_KEYS
-_TOLD = ("title", "hash", "helpers", "dependencies")  # for people, or derived
+_TOLD = ("title", "hash", "helpers", "dependencies", "beside")  # for people, derived, or of one machine
+_LATER = ("bodies", "pipelines", "also")  # unless a task has them, its hash is that of releases that knew none
 _TOLD_OF_INPUTS = frozenset({"description", "example"})
 
 
@@ -63,9 +64,10 @@ def content_hash(plan: Plan) -> str:
     return hashlib.sha256(orjson.dumps(fields, option=_OPTIONS)).hexdigest()
 
 
-def _undescribed(task: dict[str, Any]) -> dict[str, Any]:
+def _undescribed(task: dict[str, Any]) -> Any:
     bodies = [{**body, "tasks": [_undescribed(inner) for inner in body["tasks"]]} for body in task["bodies"]]
-    return {**_without(task, {"description"}), "bodies": bodies}
+    empty = {key for key in _LATER if not task[key]}
+    return _without({**task, "bodies": bodies}, {"description", *empty})
 
 
 def _without(value: Any, keys: frozenset[str] | set[str]) -> Any:

@@ -290,7 +290,8 @@ class _Reader:
             child = inside.tasks[0] if inside.tasks else None
             each = isinstance(child, dict) and child.get("for_each") is not None
             local = _LOCAL[inside.role](data, each)
-            yield Frame(inside, self.located, tuple(tasks), frozenset(local), named=each)
+            named = each and inside.role == "child"
+            yield Frame(inside, self.located, tuple(tasks), frozenset(local), named=named)
 
     def repeated(self, path: Path, frame: Frame) -> Iterator[Text]:
         """What a group reads to repeat a child: its list, and its name."""

@@ -95,6 +95,12 @@ def every(tasks: Iterable[TaskPlan]) -> Iterator[TaskPlan]:
             yield from every(body.tasks)
 
 
+def ways(tasks: Iterable[TaskPlan]) -> Iterator[Variant]:
+    """Every way to do one of these tasks, or one inside them, that is work of its own: a container only waits."""
+    for task in every(tasks):
+        yield from task.variants[1:] if task.gathers else task.variants
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guards:
     """What a pipeline says of its data, whatever its tasks do with it. `retention` in seconds.

@@ -65,6 +65,24 @@ def inboxes(prefix: str, plan: Plan) -> list[str]:
     return [f"{app_id(prefix, plan)}.{inbox}" for inbox in _inboxes(plan.tasks, "")]
 
 
+def inboxes_for(prefix: str, plan: Plan, pipeline: str) -> list[str]:
+    """The inboxes of a version's tasks that run another pipeline, by its slug."""
+    return [f"{app_id(prefix, plan)}.{inbox}" for inbox in _waiting(plan.tasks, "", pipeline)]
+
+
+def _waiting(tasks: Iterable[TaskPlan], inside: str, pipeline: str) -> Iterator[str]:
+    for task in tasks:
+        if pipeline in task.pipelines:
+            yield inside + task.slug
+        for number, body in enumerate(task.bodies):
+            yield from _waiting(body.tasks, f"{inside}{task.slug}.{number}.", pipeline)
+
+
+def listener_id(prefix: str, plan: Plan, pipeline: str) -> str:
+    """The consumer group in which a version hears of the results of another pipeline."""
+    return f"{app_id(prefix, plan)}.of.{pipeline}"
+
+
 def _inboxes(tasks: Iterable[TaskPlan], inside: str) -> Iterator[str]:
     tasks = tuple(tasks)
     yield from (inside + slug.strip(":") for slug in (START, *(task.slug for task in tasks), RESULT))

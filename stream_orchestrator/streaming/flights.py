@@ -20,7 +20,7 @@ from stream_orchestrator.kernel import events, ids, rows
 from stream_orchestrator.kernel.events import Cancel
 from stream_orchestrator.kernel.rows import RunRow, StepRow
 from stream_orchestrator.plan import names
-from stream_orchestrator.plan.model import RESULT, START, Plan, every
+from stream_orchestrator.plan.model import RESULT, START, Plan, ways
 from stream_orchestrator.streaming.acked import unacked
 from stream_orchestrator.streaming.client import Outgoing, produce
 from stream_orchestrator.streaming.deployments import Deployment
@@ -177,8 +177,7 @@ def _see_step(trace: _Trace, plan: Plan, step: StepRow, *, now: float) -> None:
     if step.due is not None:
         # What a timer began leaves its row as it was: the attempt may take as long as it is allowed to.
         # What it gives on is taken by other tasks at once, so it may be any of them that runs.
-        tasks = (each for each in every(plan.tasks) if not each.bodies)
-        attempt = max((way.timeout for each in tasks for way in each.variants), default=0.0)
+        attempt = max((way.timeout for way in ways(plan.tasks)), default=0.0)
         trace.open |= step.due + attempt + GRACE > now
 
 

@@ -42,7 +42,7 @@ from stream_orchestrator.kernel.watch import Blind, Watch
 from stream_orchestrator.kernel.wires import Wires
 from stream_orchestrator.plan import names
 from stream_orchestrator.plan.guards import rules_of
-from stream_orchestrator.plan.model import Plan, every
+from stream_orchestrator.plan.model import Plan, ways
 from stream_orchestrator.plan.stateful import uses_state
 from stream_orchestrator.spec.settings import Calls, Scripts, Trust
 from stream_orchestrator.streaming.chores import Chores
@@ -224,8 +224,7 @@ class Worker:
         if app in self._call_apps:
             return self._settings.drain_calls
         plans = [each.plan for each in self._served() if names.app_id(self._settings.prefix, each.plan) == app.spec.id]
-        tasks = (task for plan in plans for task in every(plan.tasks) if not task.bodies)
-        return max((variant.timeout for task in tasks for variant in task.variants), default=0.0)
+        return max((way.timeout for plan in plans for way in ways(plan.tasks)), default=0.0)
 
     # --- chores --------------------------------------------------------------------------------------------------
 
@@ -253,9 +252,11 @@ class Worker:
             await asyncio.sleep(CHORES_EVERY)
             for version_id in [each for each in self._version_apps if self._deployments.known(each) is None]:
                 app = self._version_apps.pop(version_id)
-                self._retired.add(app)
+                apps = [each for each in self._stream.apps if each.spec.id.startswith(f"{app.spec.id}.of.")]
+                self._retired.update((app, *apps))
                 log.info("version %s is retired; leaving it", version_id)
-                await self._stream.remove(app, self._settings.drain)
+                for each in (*apps, app):  # the version's own last: when nobody is in its group, its topics go
+                    await self._stream.remove(each, self._settings.drain)
 
     # --- deployments ---------------------------------------------------------------------------------------------
 
@@ -337,11 +338,11 @@ class Worker:
         prefix, plan = self._settings.prefix, deployed.plan
         topics = {slug: names.results_topic(prefix, slug) for slug in plan.pipelines}
         counts = await partitions_of(self._settings.stream, list(topics.values())) if topics else {}
-        app = names.app_id(prefix, plan)
+        waiting = {slug: frozenset(names.inboxes_for(prefix, plan, slug)) for slug in plan.pipelines}
         return [
             AppSpec(
-                id=f"{app}.of.{slug}",
-                agents=(Listener(topic, f"{app}.", deployed.partitions),),
+                id=names.listener_id(prefix, plan, slug),
+                agents=(Listener(topic, plan.slug, waiting[slug], deployed.partitions),),
                 partitions=counts[topic],
             )
             for slug, topic in topics.items()

@@ -61,7 +61,10 @@ def _beyond(plan: Plan, attempt: Attempt) -> str:
     sandbox = options["defaults"].get("sandbox") or {}
     for task in plan.tasks:
         if task.kind not in allowed:
-            return f"`{task.name}` is a `{task.kind}`, and allowed are {', '.join(f'`{each}`' for each in allowed)}"
+            return f"`{task.name}` is a `{task.kind}`, and allowed are {_listed(allowed)}"
+        kind = next((way.kind for way in task.variants if way.kind not in allowed), None)
+        if kind is not None:
+            return f"a fallback of `{task.name}` is a `{kind}`, and allowed are {_listed(allowed)}"
         beyond = next((told for way in task.variants if (told := _of_sandbox(task, way.options, sandbox))), "")
         if beyond:
             return beyond
@@ -70,6 +73,10 @@ def _beyond(plan: Plan, attempt: Attempt) -> str:
         hint = "let the group `depends_on` the task of that name, or call the helper somewhere in the pipeline"
         return f"they use `{missing[0]}`, which is not there: {hint}"
     return ""
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(f"`{each}`" for each in names)
 
 
 def _of_sandbox(task: TaskPlan, options: dict[str, Any], sandbox: dict[str, Any]) -> str:

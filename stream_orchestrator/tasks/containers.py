@@ -15,6 +15,7 @@ from stream_orchestrator.kernel.events import Report
 from stream_orchestrator.kernel.kinds import Again, Attempt, Fault, Gathered, Item, Spread, Step
 from stream_orchestrator.kernel.outside import DEEPEST, depth_of
 from stream_orchestrator.plan import templates
+from stream_orchestrator.plan.bodies import MOST_ARRIVING
 from stream_orchestrator.plan.model import TaskPlan
 from stream_orchestrator.plan.templates import SKIPPED
 from stream_orchestrator.spec.inputs import InputRules, InvalidInput
@@ -154,7 +155,7 @@ tasks:
         """An item per element."""
         options = attempt.variant.options
         values = _elements(attempt, options["iterate_over"], "iterate_over")
-        most = options.get("max_iterations")
+        most = _count(attempt, "max_iterations")
         if most is not None and len(values) > most:
             return Fault(
                 type="LoopLimit", message=f"the list has {len(values)} elements, and `max_iterations` is {most}"
@@ -203,7 +204,7 @@ tasks:
         names = {**carry["state"], "loop_state": carry["state"], "loop": _loop(iteration, carry["state"])}
         if not self._goes_on(attempt, carry, names):
             return Spread(items=(), limit=1)
-        if iteration >= options["max_iterations"]:
+        if iteration >= (_count(attempt, "max_iterations") or 1):
             if options["bounded"]:
                 return Spread(items=(), limit=1)
             message = f"the condition still holds after {iteration} iterations; set `max_iterations` if that is meant"
@@ -300,12 +301,12 @@ tasks:
         options = attempt.variant.options
         given = templates.render(options["tasks"], attempt.scope)
         tasks = given.get("tasks") if isinstance(given, dict) else given
-        most = templates.render(options["max_tasks"], attempt.scope)
+        most = _count(attempt, "max_tasks") or MOST_ARRIVING
         if not isinstance(tasks, list):
             raise RunError(f"the tasks must be a list, and are {type(tasks).__name__}")
         if not tasks:
             return Spread(items=(), limit=1)
-        if not isinstance(most, int) or len(tasks) > most:
+        if len(tasks) > most:
             return Fault(type="TooManyTasks", message=f"{len(tasks)} tasks arrived, and `max_tasks` is {most}")
         compiled = arriving.compiled(attempt, tasks)
         return compiled if isinstance(compiled, Fault) else Spread(items=(Item(tasks=compiled),), limit=1)
@@ -374,11 +375,16 @@ def _shows(task: TaskPlan) -> tuple[str, ...]:
 
 
 def _limit(attempt: Attempt, default: int = MOST_AT_ONCE) -> int:
-    given = templates.render(attempt.variant.options.get("limit"), attempt.scope)
+    return _count(attempt, "limit", told="max_concurrency") or default
+
+
+def _count(attempt: Attempt, option: str, *, told: str = "") -> int | None:
+    """A number that may be a template; None where none is given."""
+    given = templates.render(attempt.variant.options.get(option), attempt.scope)
     if given is None:
-        return default
+        return None
     if isinstance(given, bool) or not isinstance(given, int) or given < 1:
-        raise RunError(f"`max_concurrency` must be a whole number above zero, and is {given!r}")
+        raise RunError(f"`{told or option}` must be a whole number above zero, and is {given!r}")
     return given
 
 

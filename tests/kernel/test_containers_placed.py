@@ -56,23 +56,24 @@ async def test_items_elsewhere_end_once_when_a_partition_moves(name: str, number
     tasks, expected = WHOLE[name]
     effects = await theatre(tasks).play()
     for move_at in range(1, effects + 1):
-        played, count, due = theatre(tasks), 0, False
-
-        def before(_: str, at: int = move_at) -> None:
-            nonlocal count, due
-            count += 1
-            due = due or count == at
-
-        played.world.before_effect = before
-        moved = False
-        while True:
-            await played.world.run(until=lambda seen=played: (due and not moved) or seen.quiet())
-            if moved or not due:
-                break
-            moved = True
-            await played.world.move(played.parts[number])
+        played = theatre(tasks)
+        await play_with_a_move(played, number, move_at)
         assert result(played)["output"] == expected, f"moved at effect {move_at} of {effects}"
         assert not left_of(played), f"moved at effect {move_at} of {effects}"
+
+
+async def play_with_a_move(played: Theatre, number: int, at: int) -> None:
+    """Run to the end; a partition moves when there were so many effects."""
+    count = 0
+
+    def before(_: str) -> None:
+        nonlocal count
+        count += 1
+
+    played.world.before_effect = before
+    await played.world.run(until=lambda: count >= at or played.quiet())
+    await played.world.move(played.parts[number])
+    await played.world.run(until=played.quiet)
 
 
 @given(
