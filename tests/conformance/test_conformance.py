@@ -45,7 +45,7 @@ def test_every_file_of_the_document_compiles(path: str, everything: list[Compile
 
 
 def test_no_pipeline_of_the_document_takes_a_tenth_of_a_second_to_compile(everything: list[Compiled]) -> None:
-    """CPU of this process, the best of three: what a quiet machine's clock would say. `bench.compile` forgets caches."""
+    """CPU of this process, the best of three: what a quiet machine's clock would say."""
     for each in everything:
         rounds = []
         for _ in range(3):

@@ -7,6 +7,7 @@ bytes.
 
 from __future__ import annotations
 
+import copy
 import random
 import re
 from collections.abc import Callable, Iterator
@@ -527,7 +528,7 @@ def key_misspelt(data: Data, dice: random.Random) -> bool:
 @tree
 def stranger_for_value(data: Data, dice: random.Random) -> bool:
     if (place := _some(data, dice)) is not None:
-        place[0][place[1]] = dice.choice(STRANGERS)
+        place[0][place[1]] = copy.deepcopy(dice.choice(STRANGERS))  # a map that is there twice may end up in itself
     return place is not None
 
 
