@@ -106,6 +106,20 @@ class Pipeline:
         None asks the real ones, but nothing over the network when `models` are given: that is a test.
         Raises MissingError when a helper function is missing; a failing run is a result, not an exception.
         """
+        other = partial(_Outside, functions=functions, models=models, services=services)
+        return await self._run(inputs, other, functions=functions, models=models, services=services)
+
+    async def _run(
+        self,
+        inputs: Mapping[str, Any],
+        other: Callable[[Pipeline], _Outside],
+        *,
+        functions: Functions,
+        models: Models | None,
+        services: Services | None,
+        way: str = "",
+    ) -> Result:
+        """Run one event; `other` runs those of other pipelines, `way` leads back to the one that wants this one run."""
         payload = orjson.dumps(dict(inputs))
         rules = rules_of(self.plan)
         run_id = uuid.uuid4().hex
@@ -129,8 +143,7 @@ class Pipeline:
         try:
             await pool.start()
             self._complete(pool)
-            other = partial(_Outside, functions=functions, models=models)
-            begin = self._begin(run_id, payload, brought.files)
+            begin = self._begin(run_id, payload, brought.files, way)
             return await self._play(begin, rules=rules, pool=pool, attempt=attempt, desk=desk, run=other)
         finally:
             await pool.close()
@@ -176,13 +189,13 @@ class Pipeline:
             raise MissingError(message, hint="name it by its file in `pipeline:`, so that it can be found")
         return {slug: known[slug] for slug in self.plan.pipelines}
 
-    def _begin(self, run_id: str, payload: bytes, files: dict[str, str]) -> Begin:
+    def _begin(self, run_id: str, payload: bytes, files: dict[str, str], way: str = "") -> Begin:
         now = time.time()
         return Begin(
             run_id=run_id,
             payload=payload.decode(),
             key=None,
-            headers=(),
+            headers=((outside.WAY, way),) if way else (),
             position="memory/0/0",
             accepted_at=now,
             deadline=now + self.plan.timeout,
@@ -240,13 +253,21 @@ class _Outside:
     pipeline: Pipeline
     functions: Functions
     models: Models | None
+    services: Services | None
 
     async def receive(self, record: Any, part: Any) -> None:
         """Run an event, and send the result the way that it came with."""
         way = outside.decode(record.header(outside.WAY))
         if way is None:
             return
-        result = await self.pipeline.run(orjson.loads(record.value), functions=self.functions, models=self.models)
+        result = await self.pipeline._run(
+            orjson.loads(record.value),
+            partial(_Outside, functions=self.functions, models=self.models, services=self.services),
+            functions=self.functions,
+            models=self.models,
+            services=self.services,
+            way=outside.encode(way).decode(),
+        )
         report = outside.report_of(way, orjson.dumps(result.model_dump()))
         ended = Ended(run_id=way.run_id, item=way.item, index=way.index, report=report)
         await part.publish(way.inbox, partition=0, key=None, value=events.encode(ended))

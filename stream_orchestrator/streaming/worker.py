@@ -236,10 +236,13 @@ class Worker:
         """Our partitions of the topics that keep everything and are ours: not those that users write or read."""
         keep = {names.app_id(self._settings.prefix, each.plan): each.plan.timeout for each in self._served()}
         longest = max(keep.values(), default=RUN_SECONDS)
+        inboxes = set(self._version_apps.values())  # all of a version's are ours, also that of a task named "Results"
         return [
             Shelf(
                 group=app.spec.id,
-                topics=tuple(topic for topic in app.spec.topics if not topic.endswith((".input", ".results"))),
+                topics=tuple(
+                    topic for topic in app.spec.topics if app in inboxes or not topic.endswith((".input", ".results"))
+                ),
                 partitions=app.statistics().assigned,
                 keep=keep.get(app.spec.id, longest),
             )
