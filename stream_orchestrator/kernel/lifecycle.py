@@ -227,7 +227,9 @@ class Lifecycle:
             return None
         seconds = row.deadline - row.accepted_at
         if row.nest is not None:
-            return self._early(part, row, results.ended("timeout", "Timeout", f"not finished within {seconds:g} s"))
+            return self._early(
+                part, row, results.ended("timeout", "Timeout", f"not finished within {round(seconds, 3):g} s")
+            )
         return self._early(part, row, results.ended("expired", "Expired", f"not finished within {seconds:g} s"))
 
     def resume(self, part: Part, key: bytes, run: RunRow) -> Work | None:

@@ -125,9 +125,7 @@ def of_item(
         kind="failed" if error else "skipped" if skipped else "value",
         output=output,
         error=error,
-        degraded=tuple(
-            {**entry, "task": f"{run.nest.label}/{entry['task']}"} for each in ordered for entry in each.degraded
-        ),
+        degraded=tuple(_placed(entry, run.nest.label) for each in ordered for entry in each.degraded),
         usd=sum(each.usd for each in ordered),
         input_tokens=sum(each.input_tokens for each in ordered),
         output_tokens=sum(each.output_tokens for each in ordered),
@@ -139,6 +137,12 @@ def of_item(
     )
     ended = Ended(run_id=run.nest.parent, item=run.run_id, index=run.nest.index, report=report)
     return Outcome(STATUS_OF_ITEM[report.kind], events.encode(ended).decode(), None)
+
+
+def _placed(entry: dict[str, Any], label: str) -> dict[str, Any]:
+    """What degraded, by the way to it; what an item of this item has told has the whole way already."""
+    task = entry["task"]
+    return entry if task.startswith(f"{label}/") else {**entry, "task": f"{label}/{task}"}
 
 
 def _inside(reports: Mapping[str, Report]) -> dict[str, Any]:

@@ -183,7 +183,10 @@ class Sketch:
         """The body of one of these tasks, as a document of its own."""
         if frame.closed:
             return Sketch(frame.located, frame.tasks, dict.fromkeys(frame.local), frame.output)
-        return Sketch(frame.located, frame.tasks, self.inputs, (), local=self.local | frame.local, around=self)
+        local = self.local | frame.local
+        if frame.inside.role == "loop" and "loop_state" not in frame.local:
+            local |= {"item"}  # its own, or that of the loop around it
+        return Sketch(frame.located, frame.tasks, self.inputs, (), local=local, around=self)
 
     def owner(self, name: str) -> str | None:
         """The task that brings an output of that name: itself, or a container with a task of that name inside."""
@@ -288,7 +291,9 @@ class _Reader:
                 single = not isinstance(data.get(str(inside.path[0])), list)
                 tasks = self.tasks(place, inside.tasks[0] if single else list(inside.tasks))
             child = inside.tasks[0] if inside.tasks else None
-            each = isinstance(child, dict) and child.get("for_each") is not None
+            # In a list of tasks, one that is repeated is a container of its own.
+            alone = inside.role in {"each", "child"}
+            each = alone and isinstance(child, dict) and child.get("for_each") is not None
             local = _LOCAL[inside.role](data, each)
             named = each and inside.role == "child"
             yield Frame(inside, self.located, tuple(tasks), frozenset(local), named=named)
@@ -430,7 +435,8 @@ def _each_names(_data: dict[str, Any], each: bool) -> set[str]:
 def _loop_names(data: dict[str, Any], _each: bool) -> set[str]:
     state = data.get("loop_state") if data.get("type") == "while_loop" else None
     named = (data.get("item_variable"), data.get("index_variable"))
-    own = {"item"} if data.get("type") == "for_loop" else {"loop_state"}
+    # A loop that names its element leaves an `item` around it as it is: whoever has both names means both.
+    own = {"loop_state"} if data.get("type") != "for_loop" else set() if data.get("item_variable") else {"item"}
     return {
         "loop",
         *own,

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,7 +76,16 @@ tasks:
         items = tuple(
             item for body, each in enumerate(attempt.variant.options["each"]) for item in self._of(attempt, body, each)
         )
+        names = Counter(item.name for item in items if item.name not in self._lists(attempt))
+        twice = next((name for name, count in names.items() if name and count > 1), None)
+        if twice is not None:
+            raise RunError(f"two children would be named `{twice}`; put `{{{{ item.index }}}}` into their name")
         return Spread(items=items, limit=_limit(attempt), timeout=attempt.variant.options.get("child_timeout"))
+
+    def _lists(self, attempt: Attempt) -> frozenset[str]:
+        """The names of children that are repeated under one plain name: each stands for the list of its outputs."""
+        bodies = zip(attempt.task.bodies, attempt.variant.options["each"], strict=True)
+        return frozenset(body.name for body, each in bodies if each is not None and "{{" not in body.name) - {""}
 
     def _of(self, attempt: Attempt, body: int, each: Any) -> list[Item]:
         name = attempt.task.bodies[body].name
@@ -92,9 +102,14 @@ tasks:
         """Their outputs, in order."""
         asked = any(body.name for body in attempt.task.bodies)
         spread = self.spread(attempt) if asked else None
-        names = tuple(item.name for item in spread.items) if isinstance(spread, Spread) else ()
+        items = spread.items if isinstance(spread, Spread) else ()
+        shown: dict[str, list[Any]] = {name: [] for name in self._lists(attempt)}
+        for item, report in zip(items, reports, strict=False):
+            if item.name in shown:
+                shown[item.name].append(report.output)
+        names = tuple("" if item.name in shown else item.name for item in items)
         skipped = [name for name, report in zip(names, reports, strict=False) if report.kind == "skipped" and name]
-        return Gathered(value=[report.output for report in reports], names=names, hidden=tuple(skipped))
+        return Gathered(value=[report.output for report in reports], names=names, shown=shown, hidden=tuple(skipped))
 
 
 class Condition(_Container):
@@ -161,8 +176,9 @@ tasks:
                 type="LoopLimit", message=f"the list has {len(values)} elements, and `max_iterations` is {most}"
             )
         limit = _limit(attempt, default=1)
+        keeps = bool(options.get("item_variable")) and "item" in attempt.around.names
         items = (
-            Item(names=_loop_names(options, index, value, len(values)), spread=limit > 1)
+            Item(names=_loop_names(options, index, value, len(values), keeps=keeps), spread=limit > 1)
             for index, value in enumerate(values)
         )
         return Spread(items=tuple(items), limit=limit, timeout=options.get("child_timeout"))
@@ -409,8 +425,10 @@ def _loop(index: int, variables: dict[str, Any], length: int | None = None) -> d
     return told if length is None else {**told, "last": index == length - 1, "length": length}
 
 
-def _loop_names(options: dict[str, Any], index: int, value: Any, length: int) -> dict[str, Any]:
+def _loop_names(options: dict[str, Any], index: int, value: Any, length: int, *, keeps: bool) -> dict[str, Any]:
+    """What an iteration sees. `keeps`: the `item` of what is around it stays."""
     own = {options["item_variable"]: value} if options.get("item_variable") else {}
     if options.get("index_variable"):
         own[options["index_variable"]] = index
-    return {"item": {"index": index, "value": value}, "loop": _loop(index, own, length), **own}
+    item = {} if keeps else {"item": {"index": index, "value": value}}
+    return {**item, "loop": _loop(index, own, length), **own}
