@@ -225,11 +225,9 @@ class Lifecycle:
             return ended_by(part.delete(key)) if row.expires <= part.now() else None
         if row.state != "running" or row.deadline > part.now():
             return None
-        seconds = row.deadline - row.accepted_at
+        seconds = round(row.deadline - row.accepted_at, 3)
         if row.nest is not None:
-            return self._early(
-                part, row, results.ended("timeout", "Timeout", f"not finished within {round(seconds, 3):g} s")
-            )
+            return self._early(part, row, results.ended("timeout", "Timeout", f"not finished within {seconds:g} s"))
         return self._early(part, row, results.ended("expired", "Expired", f"not finished within {seconds:g} s"))
 
     def resume(self, part: Part, key: bytes, run: RunRow) -> Work | None:

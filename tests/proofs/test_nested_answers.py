@@ -1,7 +1,7 @@
 """Containers in containers, out of a seed: every run ends exactly once with what the dialect says, wherever it runs.
 
-The pipelines, and an evaluator that knows only the dialect, are `support.made_containers`. In memory scripts run in this
-process, at once, so that hundreds of pipelines take seconds; on the broker they run in the sandbox, by a real worker.
+The pipelines, and an evaluator that knows only the dialect, are `support.made_containers`. In memory scripts run in
+this process, so that hundreds of pipelines take seconds; on the broker they run in the sandbox, by a real worker.
 
     pytest -s tests/proofs/test_nested_answers.py    NESTED_SEED replays, NESTED_PIPELINES lengthens
 """

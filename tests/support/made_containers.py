@@ -128,7 +128,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Body:
-    """Tasks in an order in which they can be done; the last comes after all others. A fallen task fells what follows."""
+    """Tasks in an order in which they can be done; the last comes after all others. What needs one that fell, falls."""
 
     nodes: tuple[Node, ...]
 
@@ -492,7 +492,7 @@ class Maker:
         return Node(name, document, body.reads | read, compute, body.names, container=True)
 
     def while_loop(self, readings: list[Reading], deep: int) -> Node:
-        """Counts down; its last task hands on what is left, unless it is skipped or null: then `max_iterations` ends it."""
+        """Counts down; its last task hands on what is left, unless it is skipped: then `max_iterations` ends it."""
         name, left, total = self.fresh("w"), self.fresh("left"), self.fresh("sum")
         start, most = self.chance.randint(0, 3), self.chance.randint(1, 4)
         inner = [*readings, _variable(left), _variable(total)]
