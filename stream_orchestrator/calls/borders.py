@@ -4,8 +4,10 @@ Promises
   * `data_residency`: every service that a pipeline may ask has a region, and it is the pipeline's. One whose region
     nobody has said is refused: nobody knows where it is.
   * `encryption_in_transit`: an address without TLS is refused.
-  * This machine is exempt from both: the embedded broker, the offline models, services on loopback. Scripts that open
-    connections of their own are not seen here.
+  * `encryption_at_rest` and `budget_limit`, which this version does not keep by itself, are refused where they would be
+    broken.
+  * This machine is exempt from the first two: the embedded broker, the offline models, services on loopback. Scripts
+    that open connections of their own are not seen here.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from stream_orchestrator.trust.addresses import is_plain, is_this_machine
 HERE = frozenset({"offline", "files"})  # services that are no other machine
 REGION = "STREAM_ORCHESTRATOR__CALLS__REGIONS__"
 PROTOCOL = "STREAM_ORCHESTRATOR__KAFKA__SECURITY_PROTOCOL"
+DISKS = "STREAM_ORCHESTRATOR__KAFKA__ENCRYPTED_DISKS"
+BUDGETS = "STREAM_ORCHESTRATOR__CALLS__BUDGETS"
 Lack = tuple[str, str]  # what is wrong, and what to do
 
 
@@ -31,11 +35,20 @@ def refuse_crossings(
     services: ServiceSettings,
     *,
     plain_brokers: Iterable[str] = (),
+    stores: bool = False,
 ) -> None:
-    """MissingError that names every border that would be crossed. `plain_brokers`: brokers reached without TLS."""
+    """MissingError that names every promise that would be broken. `plain_brokers`: brokers reached without TLS;
+    `stores`: a broker writes to disks of which nobody has said that they are encrypted.
+    """
     brokers = tuple(plain_brokers)
     found = [
-        lack for plan in plans for lack in (*_strangers(plan, calls, services), *_plain(plan, calls, services, brokers))
+        lack
+        for plan in plans
+        for lack in (
+            *_strangers(plan, calls, services),
+            *_plain(plan, calls, services, brokers),
+            *_unkept(plan, calls, services, stores=stores),
+        )
     ]
     if found:
         said, hints = zip(*dict.fromkeys(found), strict=True)
@@ -62,6 +75,17 @@ def _plain(plan: Plan, calls: CallSettings, services: ServiceSettings, brokers: 
     for service, address in _asked(plan, calls, services).items():
         if is_plain(address):
             yield f"{why}, and `{service}` is asked at {address}", "give its address with https://"
+
+
+def _unkept(plan: Plan, calls: CallSettings, services: ServiceSettings, *, stores: bool) -> Iterator[Lack]:
+    """Promises that this version cannot keep by itself: nobody shall believe that it does."""
+    if plan.guards.at_rest and stores:
+        said = f"{plan.title!r} wants `encryption_at_rest`, and events would stand in plain text in topics and tables"
+        yield said, f"encrypt the broker's disks and set {DISKS}=true, or use the embedded broker (memory only)"
+    spends = any(service in SERVICES for service in _asked(plan, calls, services))
+    if plan.guards.budget and spends and calls.budgets == "refuse":
+        said = f"{plan.title!r} has a budget of {plan.guards.budget}, and nothing would stop the spending"
+        yield said, f"set {BUDGETS}=unkept to start all the same and watch `cost` in the results, or use --offline"
 
 
 def _asked(plan: Plan, calls: CallSettings, services: ServiceSettings) -> Mapping[str, str]:

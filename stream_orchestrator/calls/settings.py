@@ -37,6 +37,7 @@ class CallSettings:
     max_body_bytes: int = 16 * 1024 * 1024
     prices: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     regions: Mapping[str, str] = field(default_factory=dict)
+    budgets: str = "refuse"
 
     @classmethod
     def from_env(
@@ -56,6 +57,7 @@ class CallSettings:
             max_in_flight=calls.max_in_flight,
             connect_timeout=calls.connect_timeout,
             first_byte_timeout=calls.first_byte_timeout,
+            budgets=calls.budgets,
             regions={name.lower(): region for name, region in calls.regions.items()},
         )
 

@@ -11,6 +11,19 @@ from stream_orchestrator.spec.pipeline import Pipeline, Privacy, Security
 from stream_orchestrator.spec.problems import Problem
 
 RUN_SECONDS = 86_400.0
+_GUARD = {("security", "encryption_at_rest"): "at_rest", ("cost_management", "budget_limit"): "budget"}
+_AT_START = (
+    (
+        ("security", "encryption_at_rest"),
+        "this version does not encrypt what it stores: a worker starts only where nothing is stored, or its disks are",
+        "the embedded broker keeps all in memory; for others say `kafka: {encrypted_disks: true}` in the config",
+    ),
+    (
+        ("cost_management", "budget_limit"),
+        "this version does not keep budgets: a worker starts only where no call costs money",
+        "answer every model here (--offline), or say `calls: {budgets: unkept}` in the config",
+    ),
+)
 
 
 def guards_of(pipeline: Pipeline) -> Guards:
@@ -21,6 +34,8 @@ def guards_of(pipeline: Pipeline) -> Guards:
         residency=(privacy.data_residency or "").strip().upper(),
         retention=privacy.retention_period,
         tls=bool(security.encryption_in_transit),
+        at_rest=bool(security.encryption_at_rest),
+        budget=str(pipeline.cost_management.budget_limit or "") if pipeline.cost_management else "",
     )
 
 
@@ -40,6 +55,9 @@ def problems_of_guards(document: Document) -> Iterator[Problem]:
             message = f"the file `{name}` cannot be anonymised, and `anonymization` promises that all input is"
             hint = "pass its text as a string, or set `anonymization: false`"
             yield located.problem("file-not-anonymized", message, path=("input_variables", name, "type"), hint=hint)
+    for path, message, hint in _AT_START:
+        if getattr(guards, _GUARD[path]):
+            yield located.problem("checked-at-start", message, path=path, hint=hint, severity="warning")
     longest = pipeline.timeout or RUN_SECONDS
     if guards.retention is not None and guards.retention < longest:
         message = f"events would be deleted after {guards.retention:g} s, and a run may take {longest:g} s"

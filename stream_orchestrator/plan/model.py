@@ -106,13 +106,16 @@ class Guards:
     """What a pipeline says of its data, whatever its tasks do with it. `retention` in seconds.
 
     `anonymize`: texts of an event lose what tells who a person is before anything is written. `residency`: the region
-    of every service that is asked. `tls`: nothing goes in plain text to another machine.
+    of every service that is asked. `tls`: nothing goes in plain text to another machine. `at_rest`: nothing is
+    stored in plain text. `budget`: how much a period may cost, as it is written.
     """
 
     anonymize: bool = False
     residency: str = ""
     retention: float | None = None
     tls: bool = False
+    at_rest: bool = False
+    budget: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,6 +81,10 @@ class Calls(Spec):
     connect_timeout: PositiveSeconds = about("how long a connection may take", 10.0)
     first_byte_timeout: PositiveSeconds = about("how long a service may think", 300.0)
     regions: dict[str, Text] = about("where each service is, by its name, for `data_residency`: `{openai: EU}`", {})
+    budgets: Literal["refuse", "unkept"] = about(
+        "a pipeline with a `budget_limit`: `refuse` to start where calls cost money, or start, and leave it `unkept`",
+        "refuse",
+    )
 
 
 class Fetch(Spec):
@@ -154,6 +158,7 @@ class Kafka(Spec):
     ssl_cafile: Text | None = about("PEM file of the authority")
     ssl_certfile: Text | None = about("PEM file of our certificate")
     ssl_keyfile: Text | None = about("PEM file of its key")
+    encrypted_disks: bool = about("the broker's disks are encrypted: enough for `encryption_at_rest`", False)
 
 
 class Cli(Spec):

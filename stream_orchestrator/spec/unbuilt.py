@@ -57,9 +57,7 @@ _HOSTS = "a list of hosts would not be kept: write `true` to open the network, o
 _TABLES = "state is kept in topic tables, always"
 
 TABLE = (
-    _matters("pipeline", "security.encryption_at_rest", "payloads would be stored in plain text"),
     _matters("pipeline", "sensitive_variables", "the values would not be masked"),
-    _matters("pipeline", "cost_management.budget_limit", "nothing would stop the spending"),
     _matters("pipeline", "ordering", "runs of one key would not wait for each other", _is_key),
     _matters("pipeline", "sandbox.network", _HOSTS, _is_list),
     _costs("pipeline", "sandbox.packages", "scripts import what is installed beside the worker"),

@@ -44,6 +44,7 @@ class StreamSettings:
     sasl_mechanism: SaslMechanism | None = None
     sasl_username: str | None = None
     sasl_password: str | None = field(default=None, repr=False)
+    encrypted_disks: bool = False
 
     def __post_init__(self) -> None:
         # The embedded broker's join waits half a session, and it has no static members to protect: short there.
@@ -167,6 +168,7 @@ def settings_from(broker: str | None, kafka: Kafka, *, client_id: str = "") -> S
         ssl_cafile=kafka.ssl_cafile,
         ssl_certfile=kafka.ssl_certfile,
         ssl_keyfile=kafka.ssl_keyfile,
+        encrypted_disks=kafka.encrypted_disks,
     )
 
 

@@ -149,7 +149,8 @@ class Worker:
     def _refuse_crossings(self) -> None:
         stream, services = self._settings.stream, ServiceSettings.of(self._settings.config)
         calls = self._calls.settings
-        refuse_crossings(self._plans, calls, services, plain_brokers=stream.plain_servers)
+        stores = not (stream.embedded or stream.encrypted_disks)
+        refuse_crossings(self._plans, calls, services, plain_brokers=stream.plain_servers, stores=stores)
         for plan in self._plans:
             if plan.guards.tls:
                 log.info("%s: TLS everywhere but on this machine (embedded broker, loopback)", plan.slug)

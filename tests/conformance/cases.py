@@ -296,7 +296,9 @@ CASES: dict[str, Case] = {
     "model-selection-best-practices": Case(
         (Event({"text": "fine", "complex_document": "a treaty", "theme": "rivers"}, three_models),), "3 models"
     ),
-    "secure-pipeline": Case((Event({}, secured),), "1 helper, 2 secrets in the environment"),
+    "secure-pipeline": Case(
+        (Event({}, secured),), "1 helper, 2 secrets in the environment; nothing is at rest on the embedded broker"
+    ),
     "block-10": Case((Event({"data": [1, 2]}, leaked),), "", lint=("hard-coded-credential",)),
     "input-validation-pipeline": Case(
         (
@@ -331,7 +333,7 @@ CASES: dict[str, Case] = {
             Event({"content_text": " ".join(LONG.split()[:50])}, priced("gpt-4", 1000, "detailed")),
             Event({"content_text": LONG}, priced("gpt-4-turbo", 2000, "detailed")),
         ),
-        "2 helpers, 3 models",
+        "2 helpers, 3 models; leave to start although nobody keeps its budget",
     ),
     "resource-optimized-pipeline": Case((Event({"n": 1}, alone), Event({"n": 2}, alone)), "1 helper"),
 }

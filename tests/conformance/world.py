@@ -150,6 +150,7 @@ async def surroundings() -> AsyncIterator[tuple[ModelServer, dict[str, str]]]:
             models,
             {
                 "OPENAI_BASE_URL": models.openai_url,
+                "STREAM_ORCHESTRATOR__CALLS__BUDGETS": "unkept",
                 "ANTHROPIC_BASE_URL": models.address,
                 "OPENAI_API_KEY": "sk-conformance-openai",
                 "ANTHROPIC_API_KEY": "sk-conformance-anthropic",

@@ -27,9 +27,17 @@ def resident(region: str = "EU") -> Plan:
     return plan(f"privacy_settings: {{data_residency: {region}}}")
 
 
-def refused(made: Plan, *, services: ServiceSettings | None = None, plain: tuple[str, ...] = (), **calls: Any) -> str:
+def refused(
+    made: Plan,
+    *,
+    services: ServiceSettings | None = None,
+    plain: tuple[str, ...] = (),
+    stores: bool = False,
+    **calls: Any,
+) -> str:
+    settings = CallSettings(**calls)
     try:
-        refuse_crossings([made], CallSettings(**calls), services or ServiceSettings(), plain_brokers=plain)
+        refuse_crossings([made], settings, services or ServiceSettings(), plain_brokers=plain, stores=stores)
     except MissingError as error:
         return f"{error}\n{error.hint}"
     return ""
@@ -89,3 +97,23 @@ def test_brokers_on_this_machine_with_tls_or_embedded_are_not_plain() -> None:
     assert StreamSettings(bootstrap="one.example:9092", embedded=True).plain_servers == ()
     secret = {"sasl_username": "u", "sasl_password": "p"}
     assert StreamSettings(bootstrap="one.example:1", security_protocol="SASL_PLAINTEXT", **secret).plain_servers
+
+
+def test_a_promise_to_encrypt_what_is_stored_is_refused_where_it_is_not_kept() -> None:
+    made = plan("security: {encryption_at_rest: true}")
+    said = refused(made, stores=True)
+    assert "in plain text in topics and tables" in said
+    assert "STREAM_ORCHESTRATOR__KAFKA__ENCRYPTED_DISKS=true" in said
+    assert not refused(made, stores=False)
+
+
+def test_a_budget_is_refused_where_calls_cost_money_unless_it_is_said_that_nobody_keeps_it() -> None:
+    made = plan('cost_management: {budget_limit: "$10/month"}')
+    said = refused(made)
+    assert "$10/month" in said
+    assert "STREAM_ORCHESTRATOR__CALLS__BUDGETS=unkept" in said
+    assert not refused(made, offline=True)
+    assert not refused(made, budgets="unkept")
+    assert not refused(
+        plan('cost_management: {budget_limit: "$10/month"}', "{name: a, type: python_task, script: '1'}")
+    )
