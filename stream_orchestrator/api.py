@@ -47,6 +47,7 @@ from stream_orchestrator.spec.config import from_environ
 from stream_orchestrator.spec.inputs import InputRules
 from stream_orchestrator.tasks import KINDS
 from stream_orchestrator.trust.bringing import Bringer
+from stream_orchestrator.trust.claims import ClaimChecks
 from stream_orchestrator.trust.pool import ScriptPool
 
 Function = Callable[..., Any] | str | PathLike[str]
@@ -138,8 +139,10 @@ class Pipeline:
         refuse_crossings([self.plan], CallSettings.from_env(), reached)
         calls = CallService(CallSettings.from_env(), services=RealServices(reached))
         attempt = _either(calls, models, services)
-        desk = self.state.desk()
-        pool = ScriptPool(functions=(*self.plan.functions, *files), host_functions=callables, notebook=desk.notebook)
+        desk, claims = self.state.desk(), ClaimChecks.of(config)
+        pool = ScriptPool(
+            functions=(*self.plan.functions, *files), host_functions=callables, notebook=desk.notebook, claims=claims
+        )
         try:
             await pool.start()
             self._complete(pool)

@@ -33,11 +33,12 @@ from stream_orchestrator.kernel.gate import (
     signal,
 )
 from stream_orchestrator.kernel.kinds import Again, Ask, Attempt, Fault, Gathered, Spread, Step, TaskKind, Value
-from stream_orchestrator.kernel.limits import excerpt, misfit
+from stream_orchestrator.kernel.limits import claimed, excerpt, misfit
 from stream_orchestrator.kernel.policies import Next, Park, Settle, after_fault
 from stream_orchestrator.kernel.rows import StepRow
 from stream_orchestrator.kernel.scope import Surroundings, of_step
 from stream_orchestrator.plan import templates
+from stream_orchestrator.plan.claims import is_claim
 from stream_orchestrator.plan.model import START, TaskPlan
 
 CALL_GRACE = 60.0  # seconds past a call's deadline before its asker gives up: the call service always answers sooner
@@ -311,7 +312,7 @@ class Stepper(Struct, frozen=True):
                 return self._ask(row, request, number, deadline=deadline)
 
     def _ask(self, row: StepRow, request: Request, number: int, *, deadline: float) -> Decision:
-        fault = misfit(asdict(request), "the request")
+        fault = misfit(asdict(request), "the request") or claimed(asdict(request), "what the request holds")
         if fault is None and not self.reaches(request):
             what = "model" if isinstance(request, CallRequest) else "request"
             message = f"{what} {request.asks!r} is answered by a service that this version was not deployed with"
@@ -511,6 +512,8 @@ def parts_of(task: TaskPlan, output: Any) -> dict[str, Any]:
 
 def lacking(task: TaskPlan, output: Any) -> Fault | None:
     """The fault of an output without a part that has a name: others would read nothing, and not know why."""
+    if task.also and is_claim(output):
+        return claimed(output, task.name)
     parts = output if isinstance(output, dict) else {}
     missing = [key for key in task.also.values() if key and key not in parts]
     if not missing:

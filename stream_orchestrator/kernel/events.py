@@ -77,7 +77,8 @@ class Nest(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `parent` waits for it, in `inbox` at `partition`; `root` is the run that an input event began. `path` leads to the
     body: `("<container>.<body>", ...)`. `skipped` are names whose tasks were skipped; `tasks` is
-    the plan of an item that brings its own. `depth` counts the pipelines that run it, one through the other.
+    the plan of an item that brings its own. `depth` counts the pipelines that run it, one through the other. `until`:
+    when the last of the runs that wait for it is over.
     """
 
     parent: str
@@ -94,6 +95,7 @@ class Nest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     traceparent: str = ""
     tasks: str = ""
     depth: int = 0
+    until: float = NOTHING
 
 
 class Begin(Struct, frozen=True, kw_only=True, omit_defaults=True):

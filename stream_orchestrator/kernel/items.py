@@ -180,6 +180,7 @@ class Items:
             traceparent=traceparent,
             tasks=item.tasks,
             depth=outside.depth_of(run),
+            until=outside.until_of(run),
             **_seen(found, around, row, task.bodies[item.body], item),
         )
         begin = Begin(
@@ -220,6 +221,7 @@ class Items:
             index=index,
             label=label,
             depth=outside.depth_of(run) + 1,
+            until=outside.until_of(run),
         )
         run_id = outside.run_id(around.plan.slug, item_id)
         trace = ids.traceparent(run.trace_id, ids.span_of(around.plan.slug, run.run_id, task.name))

@@ -22,11 +22,12 @@ from stream_orchestrator.kernel.ports import Arrived, Part
 from stream_orchestrator.kernel.rows import RunRow
 
 WAY = "orchestrator-parent"
+LONGEST_WAIT = 31 * 86_400.0  # seconds: whoever sends an event can write a way into it
 DEEPEST = 16  # pipelines that run each other in a circle end here, not after a day
 
 
 class Way(Struct, frozen=True, kw_only=True):
-    """Who waits for the result of a run: the inbox of a task, at the home of its run."""
+    """Who waits for the result of a run: the inbox of a task, at the home of its run. `until`: when nobody does."""
 
     inbox: str
     partition: int
@@ -35,6 +36,7 @@ class Way(Struct, frozen=True, kw_only=True):
     index: int
     label: str
     depth: int = 1
+    until: float = 0.0
 
 
 _encoder, _decoder = msgspec.json.Encoder(), msgspec.json.Decoder(Way)
@@ -64,6 +66,14 @@ def depth_of(run: RunRow) -> int:
         return run.nest.depth
     way = next((decode(value) for name, value in run.headers if name == WAY), None)
     return way.depth if way else 0
+
+
+def until_of(run: RunRow) -> float:
+    """When what a run gives is needed no more: the last deadline of the run and of those that wait for it."""
+    if run.nest is not None:
+        return max(run.deadline, run.nest.until)
+    way = next((decode(value) for name, value in run.headers if name == WAY), None)
+    return max(run.deadline, min(way.until, run.accepted_at + LONGEST_WAIT) if way else 0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import difflib
 import functools
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
@@ -26,7 +25,8 @@ from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 from jinja2.utils import Cycler, Joiner, Namespace
 
-from stream_orchestrator.plan.values import SKIPPED, SkippedReference, TemplateFault, plain, text_of
+from stream_orchestrator.plan.claims import Unseen
+from stream_orchestrator.plan.values import SKIPPED, SkippedReference, TemplateFault, json_text, plain, text_of
 
 MAX_SIZE = 4_000_000  # characters or items: a quarter of the largest message, for letters of four bytes
 MAX_STEPS = 100_000  # loop rounds and calls of one render: well under a second
@@ -51,6 +51,7 @@ _TEXT_FILTERS = (
 )
 _SIZED_FILTERS = ["center", "indent", "batch", "slice", "truncate", "wordwrap"]
 _REFUSED = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
+_BLIND_TESTS = frozenset({"defined", "undefined", "none", "filter", "test"})  # these do not look at what a value is
 _WIDE = re.compile(r"\d{5,}|%[^a-zA-Z%]*\*")
 
 
@@ -145,6 +146,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         del self.globals["lipsum"], self.filters["random"]  # a redelivered event must render the same
         self.globals["null"] = None
         self.filters.update(_filters())
+        self.tests.update({name: _looking(test) for name, test in self.tests.items() if name not in _BLIND_TESTS})
         self.tests["none"] = _is_none
         self.binop_table.update({"+": _add, "*": _multiply, "**": _power, "%": _modulo})
 
@@ -162,6 +164,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """A key before a method: data may be called `items`."""
         if isinstance(obj, Undefined):
             return obj
+        if isinstance(obj, Unseen):
+            obj.refuse()
         if isinstance(obj, Mapping) and attribute in obj:
             return self._seen(obj[attribute], attribute)
         if isinstance(obj, Mapping) and attribute not in _METHODS[Mapping]:
@@ -243,6 +247,19 @@ def _kind(value: Any) -> str:
 
 def _is_none(value: Any) -> bool:
     return plain(value) is None if isinstance(value, Undefined) else value is None
+
+
+def _looking(test: Any) -> Callable[..., bool]:
+    """A test that looks into its value, which it would be wrong about if it cannot."""
+
+    @functools.wraps(test)
+    def tested(*args: Any, **kwargs: Any) -> bool:
+        for value in args[:2]:  # the environment may come first
+            if isinstance(value, Unseen):
+                value.refuse()
+        return bool(test(*args, **kwargs))
+
+    return tested
 
 
 def _paid(items: Iterable[Any]) -> Iterator[Any]:
@@ -358,7 +375,7 @@ def _join(value: Iterable[Any], separator: Any = "", attribute: str | int | None
 
 
 def _tojson(value: Any, indent: int | None = None) -> str:
-    return json.dumps(plain(value), ensure_ascii=False, indent=None if indent is None else min(indent, 16))
+    return json_text(value, indent=None if indent is None else min(indent, 16))
 
 
 ENVIRONMENT = Sandbox()

@@ -22,13 +22,15 @@ from jinja2 import nodes
 from stream_orchestrator.errors import SpecError
 from stream_orchestrator.plan import templates
 from stream_orchestrator.plan.binding import HEADER, Bound, Misplaced, bind, mark
+from stream_orchestrator.plan.claims import TooLarge
 from stream_orchestrator.plan.readings import readings_of
 from stream_orchestrator.plan.sandbox import ENVIRONMENT, Render
 from stream_orchestrator.plan.templates import Compiled, TemplateFault, TemplateProblem, compile_tree, problems_of
 from stream_orchestrator.plan.values import text_of
 
-__all__ = ["HEADER", "Prepared", "Script", "ScriptProblem", "trees"]
+__all__ = ["HEADER", "TEXT", "Prepared", "Script", "ScriptProblem", "trees"]
 
+TEXT = "t"  # how the bindings begin whose values stand in text
 _REFUSED = (nodes.Macro, nodes.CallBlock, nodes.FilterBlock, nodes.AssignBlock, nodes.Block)
 
 
@@ -97,7 +99,7 @@ class Script:
             line = shape.line(problem.line)
             raise TemplateFault(f"line {line}: {problem}, as its templates fill it in") from problem
         bindings = {f"v{number}": shape.values[number] for number in bound.values}
-        bindings.update({f"t{number}": text_of(shape.values[number]) for number in bound.texts})
+        bindings.update({f"{TEXT}{number}": _text_form(shape.values[number]) for number in bound.texts})
         wanted = (bound.reads.free.keys() | bound.reads.bound) & scope.keys()
         return Prepared(source, digest, bindings, frozenset(wanted), lines)
 
@@ -109,6 +111,14 @@ def trees(text: str) -> Iterator[tuple[tuple[ast.stmt, ...], Callable[[int], int
     """
     for bound, shape in _variants(text, _tree(text) if _is_templated(text) else None):
         yield bound.body, shape.line
+
+
+def _text_form(value: Any) -> Any:
+    """A value as text; where it is kept outside records, its claim check, which who follows it makes text of."""
+    try:
+        return text_of(value)
+    except TooLarge:
+        return value
 
 
 def _assigned(text: str, scope: Mapping[str, Any]) -> frozenset[str]:

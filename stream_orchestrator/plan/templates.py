@@ -19,6 +19,7 @@ from typing import Any
 from jinja2 import Template, TemplateError, TemplateSyntaxError, meta, nodes
 
 from stream_orchestrator.errors import SpecError
+from stream_orchestrator.plan.claims import seen_by_templates
 from stream_orchestrator.plan.sandbox import ENVIRONMENT, MAX_SIZE, Render, SkippedValue, rendering
 from stream_orchestrator.plan.values import SKIPPED, SkippedReference, TemplateFault, plain, text_of
 
@@ -71,7 +72,9 @@ class Compiled:
 
     def scope(self, given: Mapping[str, Any]) -> dict[str, Any]:
         known = ((name, given[name]) for name in self.names if name in given)
-        return {name: SkippedValue(name) if value is SKIPPED else value for name, value in known}
+        return {
+            name: SkippedValue(name) if value is SKIPPED else seen_by_templates(value, name) for name, value in known
+        }
 
     def value(self, given: Mapping[str, Any], render: Render) -> Any:
         context = self.template.new_context(self.scope(given))

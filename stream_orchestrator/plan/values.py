@@ -16,8 +16,10 @@ from typing import Any
 from jinja2 import Undefined
 
 from stream_orchestrator.errors import RunError
+from stream_orchestrator.plan.claims import KEY, TooLarge, Unseen
 
 MAX_ITEMS = 1_000_000
+_CLAIM = f'"{KEY}": '  # inside a text its quotes would be escaped
 
 
 class TemplateFault(RunError):
@@ -58,6 +60,8 @@ def plain(value: Any) -> Any:
         return value._fail_with_undefined_error()
     if value is SKIPPED:
         raise SkippedReference("a task's output")
+    if isinstance(value, Unseen):
+        return dict(value.claim)
     if isinstance(value, Mapping):
         return {_key(key): plain(item) for key, item in value.items()}
     if isinstance(value, Iterable) and not isinstance(value, bytes | bytearray | type):
@@ -72,7 +76,17 @@ def text_of(value: Any) -> str:
     """The value inside text: a string as it is, all else as JSON."""
     if isinstance(value, str):
         return str(value)
-    return json.dumps(plain(value), ensure_ascii=False)
+    if isinstance(value, Unseen):
+        value.refuse()
+    return json_text(value)
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """The value as JSON text. `TooLarge` when a claim check is in it: nobody who reads text can do with one."""
+    text = json.dumps(plain(value), ensure_ascii=False, indent=indent)
+    if _CLAIM in text:
+        raise TooLarge("a value that becomes text")
+    return text
 
 
 def _key(key: Any) -> str:

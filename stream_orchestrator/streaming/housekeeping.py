@@ -23,10 +23,12 @@ from stream_orchestrator.errors import OrchestratorError
 from stream_orchestrator.streaming.acked import acked
 from stream_orchestrator.streaming.client import administering, reading
 from stream_orchestrator.streaming.settings import StreamSettings
+from stream_orchestrator.trust.blobs import Blobs
 
 log = logging.getLogger(__name__)
 
 EVERY = 600.0  # seconds; topics grow slowly beside what a broker holds
+AT_ONCE = 10_000  # values of the blob store that one turn deletes: more than come in its time
 Place = tuple[str, int]  # topic and partition
 
 
@@ -51,6 +53,20 @@ async def keep_house(settings: StreamSettings, shelves: Callable[[], Iterable[Sh
                 log.warning("acked records of %s are not deleted: %s", shelf.group, fault)
             else:
                 log.debug("acked records of %s are deleted up to %s", shelf.group, gone)
+
+
+async def collect(blobs: Blobs, *, clock: Callable[[], float] = time.time) -> None:
+    """Delete values that nobody needs any more, a bounded number at a time, until cancelled. All workers do; what one
+    of them deletes, the others do not find.
+    """
+    while True:
+        await asyncio.sleep(EVERY * random.uniform(0.5, 1.5))  # noqa: S311
+        try:
+            gone = await asyncio.to_thread(blobs.sweep, clock(), AT_ONCE)
+        except OSError as error:
+            log.warning("values that nobody needs any more are not deleted from %s: %s", blobs.uri, error)
+        else:
+            log.debug("%d values that nobody needed any more are deleted from %s", gone, blobs.uri)
 
 
 async def sweep(settings: StreamSettings, shelf: Shelf, *, now: float) -> dict[Place, int]:

@@ -44,7 +44,7 @@ from stream_orchestrator.plan import names
 from stream_orchestrator.plan.guards import rules_of
 from stream_orchestrator.plan.model import Plan, ways
 from stream_orchestrator.plan.stateful import uses_state
-from stream_orchestrator.spec.settings import Calls, Scripts, Trust
+from stream_orchestrator.spec.settings import Blobs, Calls, Scripts, Trust
 from stream_orchestrator.streaming.chores import Chores
 from stream_orchestrator.streaming.client import partitions_of
 from stream_orchestrator.streaming.core.app import App
@@ -53,7 +53,7 @@ from stream_orchestrator.streaming.core.model import AppSpec, AppStatistics, not
 from stream_orchestrator.streaming.core.stream import Stream
 from stream_orchestrator.streaming.deployments import Deployment, Deployments
 from stream_orchestrator.streaming.history import in_flight
-from stream_orchestrator.streaming.housekeeping import Shelf, keep_house
+from stream_orchestrator.streaming.housekeeping import Shelf, collect, keep_house
 from stream_orchestrator.streaming.lookup import Lookup
 from stream_orchestrator.streaming.provisioning import apply
 from stream_orchestrator.streaming.pulse import Pulse
@@ -70,7 +70,9 @@ from stream_orchestrator.streaming.serving import (
 from stream_orchestrator.streaming.tails import Tails
 from stream_orchestrator.streaming.topic_kinds import TopicSpec
 from stream_orchestrator.tasks import KINDS
+from stream_orchestrator.trust.blobs import store_of
 from stream_orchestrator.trust.bringing import Bringer
+from stream_orchestrator.trust.claims import ClaimChecks
 from stream_orchestrator.trust.pool import ScriptPool
 
 log = logging.getLogger(__name__)
@@ -105,6 +107,8 @@ class Worker:
         self._calls = CallService(calls, services=services)
         self._files = FileFetch.of(settings.config)
         self._bring = Bringer.of(settings.config, self._files)
+        self._blobs = store_of(settings.config)
+        self._claims = ClaimChecks(self._blobs, settings.config.section(Blobs).threshold)
         self._pools: dict[tuple[str, ...], ScriptPool] = {}
         self._call_apps: list[App] = []
         self._callers: list[CallAgent] = []
@@ -143,6 +147,7 @@ class Worker:
             self._leave_retired(),
             keep_house(settings.stream, self._shelves),
             self._pulse.follow(settings.stream, lambda: self._stream.apps),
+            *([collect(self._blobs)] if self._blobs is not None else []),
             *([self._replica.follow()] if stateful else []),
         )
 
@@ -467,7 +472,7 @@ class Worker:
             size = self._settings.config.section(Scripts).workers or max(2, os.cpu_count() or 2)
             key = (self._settings.config.section(Trust).fingerprint_key or "").encode()
             self._pools[functions] = ScriptPool(
-                functions=functions, size=size, fingerprint_key=key, notebook=self._notebook
+                functions=functions, size=size, fingerprint_key=key, notebook=self._notebook, claims=self._claims
             )
         return self._pools[functions]
 

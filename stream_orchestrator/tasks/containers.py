@@ -17,6 +17,7 @@ from stream_orchestrator.kernel.kinds import Again, Attempt, Fault, Gathered, It
 from stream_orchestrator.kernel.outside import DEEPEST, depth_of
 from stream_orchestrator.plan import templates
 from stream_orchestrator.plan.bodies import MOST_ARRIVING
+from stream_orchestrator.plan.claims import TooLarge, is_claim
 from stream_orchestrator.plan.model import TaskPlan
 from stream_orchestrator.plan.templates import SKIPPED
 from stream_orchestrator.spec.inputs import InputRules, InvalidInput
@@ -249,6 +250,8 @@ tasks:
             hidden = tuple(name for name in _shows(attempt.task) if name not in carry["shown"])
             return Gathered(value=carry["last"], shown=carry["shown"], hidden=hidden)
         (report,) = reports
+        if carry["state"] and is_claim(report.output):
+            raise TooLarge(f"{attempt.task.name}: loop_state")
         given = report.output if isinstance(report.output, dict) else {}
         state = {name: given.get(name, value) for name, value in carry["state"].items()}
         return Again({"state": state, "last": report.output, "shown": report.shown})
@@ -407,6 +410,8 @@ def _count(attempt: Attempt, option: str, *, told: str = "") -> int | None:
 def _elements(attempt: Attempt, template: Any, key: str) -> list[Any]:
     """What is gone through: a list; a map is a list of `{key, value}`; a number n counts from 0 to n - 1."""
     given = templates.render(template, attempt.scope)
+    if is_claim(given):
+        raise TooLarge(f"{key}: {template}")
     if isinstance(given, dict):
         given = [{"key": name, "value": value} for name, value in given.items()]
     if isinstance(given, int) and not isinstance(given, bool):

@@ -7,6 +7,7 @@ from typing import Any
 from stream_orchestrator.errors import RunError
 from stream_orchestrator.kernel.effects import MEMORY_BYTES, CallRequest, RunScript, ScriptDone
 from stream_orchestrator.kernel.kinds import Ask, Attempt, Fault, Step, Value
+from stream_orchestrator.kernel.outside import until_of
 from stream_orchestrator.kernel.scope import outputs_of
 from stream_orchestrator.plan import templates
 from stream_orchestrator.plan.models import current
@@ -70,6 +71,7 @@ def _info(attempt: Attempt, outputs: dict[str, Any]) -> dict[str, Any]:
         "variables": dict(attempt.around.values),
         "outputs": outputs,
         "deadline": attempt.deadline,
+        "until": until_of(attempt.around.run),
         **{name: options[name] for name in ("state", "breakers") if name in options},
         **({"pipelines": members} if (members := _pipelines(attempt)) else {}),
         **({"loop": loop} if isinstance(loop := attempt.around.names.get("loop"), dict) else {}),

@@ -22,6 +22,7 @@ from stream_orchestrator.kernel.effects import RunScript, ScriptDone
 from stream_orchestrator.kernel.notebook import Notebook, Session
 from stream_orchestrator.trust.child.values import plain
 from stream_orchestrator.trust.child.wire import pack
+from stream_orchestrator.trust.claims import ClaimCheckLost, ClaimChecks, may_hold
 from stream_orchestrator.trust.masking import Masker
 from stream_orchestrator.trust.process import Hello, Outcome, ProcessLost, SandboxProcess
 from stream_orchestrator.trust.scratch import Scratch
@@ -59,6 +60,7 @@ class ScriptPool:
         asked for: the scripts of runs that began earlier come before those of later ones.
       * A script that hangs holds a process until its deadline; then it is killed and the reserve takes its place.
       * A crash costs the run that caused it, and no other.
+      * Claim checks are followed before a script, and what is too large for a record is kept after it (`claims`).
       * A value that a script got as a secret is masked in messages and reports.
       * `close` leaves no process and no file behind; when the worker is killed, its processes die with it.
     """
@@ -74,6 +76,7 @@ class ScriptPool:
         fingerprint_key: bytes = b"",
         max_runs: int = MAX_RUNS,
         notebook: Notebook | None = None,
+        claims: ClaimChecks | None = None,
     ) -> None:
         self._size = size or max(2, os.cpu_count() or 2)
         self._host_functions = dict(host_functions or {})
@@ -86,6 +89,7 @@ class ScriptPool:
             max_runs=max_runs,
         )
         self._notebook = notebook or Notebook()
+        self._claims = claims or ClaimChecks()
         self._scratch_parent = scratch
         self._scratch: Scratch | None = None
         self._threads = ThreadPoolExecutor(max_workers=self._size + 1, thread_name_prefix="host-function")
@@ -122,7 +126,11 @@ class ScriptPool:
         finally:
             self._waiting -= 1
         try:
+            if may_hold(step):  # now that it is its turn: values that wait would fill our memory
+                step = pack({"steps": [self._step(await self._claims.followed(script))]})
             return await self._run_on(await self._take(), script, step)
+        except ClaimCheckLost as lost:
+            return ScriptDone(kind="error", error_type=type(lost).__name__, message=str(lost))
         finally:
             self._turnstile.leave()
 
@@ -179,6 +187,7 @@ class ScriptPool:
             "network": script.network,
             "cores": script.cores,
             "env": env,
+            "max_output": self._claims.most,
         }
 
     async def _take(self) -> SandboxProcess:
@@ -210,8 +219,10 @@ class ScriptPool:
         try:
             outcome = await process.run(step, timeout=script.timeout, answer=partial(self._answer, session))
             done = _believed(outcome)
+            large = done.kind == "value" and (outcome.marked or outcome.size > self._claims.threshold)
         except ProcessLost as lost:
             self._replace(process)
+            large = False
             done = ScriptDone(kind=lost.kind, message=str(lost), reports=_known(lost.reports))
         except BaseException:  # we were cancelled: nobody knows what the script is doing
             self._replace(process)
@@ -222,6 +233,8 @@ class ScriptPool:
             self._busy -= 1
         self._timeouts += done.kind == "timeout"
         self._killed += done.kind == "killed"
+        if large:
+            done = await self._claims.kept(done, script)
         return self._told(_with_events(done, session), script, seconds=time.perf_counter() - begun)
 
     def _give_back(self, process: SandboxProcess, *, spent: bool) -> None:

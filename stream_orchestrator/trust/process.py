@@ -17,6 +17,7 @@ from typing import Any, Literal
 import orjson
 
 from stream_orchestrator.errors import HouseError, MissingError
+from stream_orchestrator.plan.claims import MARK
 from stream_orchestrator.trust.child.wire import HEADER, MAX_FRAME, pack
 
 _SAID = ".stderr"  # what a process says before it is ready
@@ -67,11 +68,15 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the process said of one run, not yet believed: `done` is checked by the pool."""
+    """What the process said of one run, not yet believed: `done` is checked by the pool. `size` is that of its bytes,
+    and `marked` says that what only claim checks have may be in them.
+    """
 
     done: dict[str, Any]
     reports: tuple[dict[str, Any], ...]
     spent: bool
+    size: int
+    marked: bool
 
 
 class SandboxProcess:
@@ -144,7 +149,7 @@ class SandboxProcess:
     async def _greet(self, hello: Hello) -> None:
         try:
             self._writer.write(pack(hello.message(self.folder)))
-            reply = await self._receive()
+            reply = orjson.loads(await self._receive())
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             said = (self.folder / _SAID).read_text(errors="replace").strip()[-2_000:]
             raise HouseError(f"a sandbox process ended before it was ready: {said}") from error
@@ -155,20 +160,21 @@ class SandboxProcess:
 
     async def _until_done(self, reports: list[dict[str, Any]], answer: Answer) -> Outcome:
         while True:
-            frame = await self._receive()
+            body = await self._receive()
+            frame = orjson.loads(body)
             match frame["op"]:
                 case "reports":
                     reports.extend(frame["reports"][: max(0, _MAX_REPORTS - len(reports))])
                 case "ask":
                     self._writer.write(pack(await answer(frame)))
                 case "done":
-                    return Outcome(frame["done"], tuple(reports), bool(frame["spent"]))
+                    return Outcome(frame["done"], tuple(reports), bool(frame["spent"]), len(body), MARK in body)
 
-    async def _receive(self) -> Any:
+    async def _receive(self) -> bytes:
         size = HEADER.unpack(await self._reader.readexactly(HEADER.size))[0]
         if size > MAX_FRAME:
             raise ValueError("a frame of that size is none of ours")
-        return orjson.loads(await self._reader.readexactly(size))
+        return await self._reader.readexactly(size)
 
     async def _how_it_ended(self) -> str:
         try:

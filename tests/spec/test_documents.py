@@ -331,7 +331,7 @@ def on(key: str) -> str:
         "cache_config": "{enabled: true}",
         "cache": "{enabled: true}",
         "channels": "{slack: {url: hush}}",
-        "blobs.url": "/var/blobs",
+        "blobs.url": "s3://bucket/values",
         "alerting": "{enabled: true}",
         "monitoring.alerting": "{error_threshold: 0.05}",
         "logging": "{level: INFO}",

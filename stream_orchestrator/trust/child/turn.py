@@ -77,7 +77,7 @@ def take_turn(step: Mapping[str, Any], station: Station) -> dict[str, Any]:
 
 def _outcome(step: Mapping[str, Any], station: Station, names: dict[str, Any]) -> dict[str, Any]:
     try:
-        body = encode(_execute(station.code_of(step["source"]), names, step["bindings"]))
+        body = encode(_execute(station.code_of(step["source"]), names, step["bindings"]), step["max_output"])
         return {"kind": "value", "value": orjson.Fragment(body)}
     except BaseException as error:  # the border of a script: every way out of it is an outcome that its task decides on
         if isinstance(error, OSError) and error.errno == errno.ENOMEM:

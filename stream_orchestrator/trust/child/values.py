@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import math
 import uuid
 from collections.abc import Mapping, Set
@@ -11,7 +12,9 @@ from typing import Any
 import orjson
 
 MAX_DEPTH = 200  # orjson stops at 254
-MAX_OUTPUT = 16 * 1024 * 1024  # the largest message our topics take
+MAX_OUTPUT = 16 * 1024 * 1024  # the largest message our topics take; the worker may allow more
+_ADVICE = " that fits into a record; with the setting `blobs.url` larger outputs of scripts are kept outside records"
+_LONG = 1_000_000  # characters
 _INTEGERS = range(-(2**63), 2**64)
 
 _Path = tuple[Any, Any]  # (the path of what holds it, its key there): text is made of it for an error only
@@ -19,6 +22,16 @@ _Path = tuple[Any, Any]  # (the path of what holds it, its key there): text is m
 
 class NotJson(TypeError):
     """A value has no JSON form. The message names the place in it."""
+
+
+class _Long(str):
+    """A long text. orjson sets eight times its size aside for it, which a script's memory limit may not have."""
+
+    __slots__ = ()
+
+
+class TooLarge(NotJson):
+    """A value has more bytes than can be kept."""
 
 
 def plain(value: Any, name: str = "output") -> Any:
@@ -34,7 +47,8 @@ def _plain(value: Any, path: _Path, depth: int) -> Any:
     if value is None or value is True or value is False:
         return value
     if isinstance(value, str):
-        return _text(value, path)
+        text = _text(value, path)
+        return _Long(text) if len(text) > _LONG else text
     if isinstance(value, int):
         return _integer(int(value), path)
     if isinstance(value, float):
@@ -58,12 +72,17 @@ def _rare(value: Any, path: _Path) -> str:
     raise NotJson(f"`{_told(path)}` is {_named(value)}, which is not JSON{_advice(value)}")
 
 
-def encode(value: Any) -> bytes:
+def encode(value: Any, most: int = MAX_OUTPUT) -> bytes:
     """The bytes of a script's output; `NotJson` when it has none or is too large."""
-    body = orjson.dumps(plain(value))
-    if len(body) > MAX_OUTPUT:
-        raise NotJson(f"the output has {len(body):,} bytes; {MAX_OUTPUT:,} is the most")
+    body = orjson.dumps(plain(value), default=_written, option=orjson.OPT_PASSTHROUGH_SUBCLASS)
+    if len(body) > most:
+        advice = _ADVICE if most <= MAX_OUTPUT else ""
+        raise TooLarge(f"the output has {len(body):,} bytes; {most:,} is the most{advice}")
     return body
+
+
+def _written(text: Any) -> orjson.Fragment:
+    return orjson.Fragment(json.dumps(str(text), ensure_ascii=False).encode())
 
 
 def _text(value: str, path: _Path) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 HEADER = struct.Struct(">I")
-MAX_FRAME = 64 * 1024 * 1024  # a value is 16 MB at most; escapes may make it longer
+MAX_FRAME = 72 * 1024 * 1024  # a value is 64 MB at most, and what is around it is small
 
 
 def pack(message: Any) -> bytes:
