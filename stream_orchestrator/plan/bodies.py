@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from stream_orchestrator.plan.components import declared_by
 from stream_orchestrator.plan.drafts import Draft, Frame, Sketch, Text
 from stream_orchestrator.plan.failure import errors_of
 from stream_orchestrator.plan.model import EVERYTHING, Body, TaskPlan, Variant
@@ -158,10 +159,10 @@ def variant(task: BaseTask, draft: Draft, more: dict[str, Any]) -> Variant:
 
 def _options(task: BaseTask, draft: Draft, more: dict[str, Any]) -> dict[str, Any]:
     if task.for_each is not None:
-        return {"each": [task.for_each], "limit": task.max_concurrency}
+        return {"each": [bodies.elements(task.for_each)], "limit": task.max_concurrency}
     match task:
         case ParallelGroup():
-            each = [child.for_each for child in task.tasks]
+            each = [bodies.elements(child.for_each) for child in task.tasks]
             return {"each": each, "limit": task.max_concurrency, "child_timeout": task.timeout}
         case ConditionTask():
             roles = [frame.inside.role for frame in draft.frames]
@@ -170,7 +171,7 @@ def _options(task: BaseTask, draft: Draft, more: dict[str, Any]) -> dict[str, An
         case ForLoop():
             names = {"item_variable": task.item_variable, "index_variable": task.index_variable}
             most = {"max_iterations": task.max_iterations, "limit": task.max_concurrency}
-            return {"iterate_over": task.iterate_over, **names, **most}
+            return {"iterate_over": bodies.elements(task.iterate_over), **names, **most}
         case WhileLoop():
             most = {
                 "max_iterations": task.max_iterations or MOST_ITERATIONS,
@@ -178,8 +179,8 @@ def _options(task: BaseTask, draft: Draft, more: dict[str, Any]) -> dict[str, An
             }
             return {"condition": task.condition, "loop_state": task.loop_state or {}, **most}
         case ComponentTask():
-            declared = draft.frames[0].located.data.get("parameters") if draft.frames else None
-            return {"declared": declared or {}, "parameters": task.parameters or {}, "inputs": task.inputs or {}}
+            declared = declared_by(draft.frames[0].located.data) if draft.frames else {}
+            return {"declared": declared, "parameters": task.parameters or {}, "inputs": task.inputs or {}}
         case DynamicTaskGroup():
             tasks = next((value for key in bodies.ARRIVING if (value := getattr(task, key)) is not None), None)
             types = task.allowed_types or ["python_task", "llm_task"]

@@ -19,6 +19,7 @@ IN_TEMPLATES = frozenset({"inputs", "tasks", "run", "env", PAYLOAD})
 IN_SCRIPTS = IN_TEMPLATES | {"context", "logger", "process_with_llm"}
 _BUILTINS = frozenset(dir(builtins)) | {"__name__", "__file__"}
 _SINGLE = re.compile(r"(?<!\{)\{\s*(?P<name>[A-Za-z_]\w*)\s*(?:[|.\[][^{}\n]*?)?(?P<close>\}\}?)")
+_ADD = "add it to `input_variables`, or name a task"
 _SURE = 0.75  # so alike that it can only be a slip
 
 
@@ -165,7 +166,10 @@ def _template_name(sketch: Sketch, text: Text, name: str, own: str | None) -> It
         return
     elif sketch.declared or name in RESERVED:
         near = nearest(name, {*(sketch.inputs or ()), *sketch.visible(), *text.local, *IN_TEMPLATES} - {own})
-        hint = f"did you mean `{near}`?" if near else "add it to `input_variables`, or name a task"
+        here = sketch.located.data.get("type") == "component"
+        add = "declare it under `parameters:`: a component sees nothing else" if here else _ADD
+        hint = f"did you mean `{near}`?" if near else add
+        hint = _hint_within(sketch, name) or hint
         yield _at(sketch, text, name, "unknown-name", f"`{name}` is neither an input variable nor a task", hint)
     else:
         near = nearest(name, sketch.visible() - {own}, cutoff=_SURE)
@@ -178,6 +182,8 @@ def _template_name(sketch: Sketch, text: Text, name: str, own: str | None) -> It
 def _task_name(sketch: Sketch, text: Text, name: str, own: str | None) -> Iterator[Problem]:
     if name == own:
         hint = "a task reads the outputs of others"
+        if "loop_state" in sketch.local:
+            hint = "what one iteration hands to the next goes through `loop_state`"
         yield _at(sketch, text, name, "self-reference", f"the task `{name}` reads its own output", hint)
     elif sketch.sees(name):
         return
@@ -187,6 +193,7 @@ def _task_name(sketch: Sketch, text: Text, name: str, own: str | None) -> Iterat
     else:
         near = nearest(name, sketch.visible() - {own})
         hint = f"did you mean `{near}`?" if near else f"the tasks are: {', '.join(sketch.names)}"
+        hint = _hint_within(sketch, name) or hint
         yield _at(sketch, text, name, "unknown-task", f"there is no task `{name}`", hint)
 
 
@@ -253,9 +260,26 @@ def _helper(sketch: Sketch, text: Text, name: str, defined: frozenset[str]) -> P
         return _at(
             sketch, text, name, "unknown-name", f"`{name}` is not known in this script", f"did you mean `{slip}`?"
         )
+    if hint := "" if name in text.script.called_names else _hint_within(sketch, name):
+        return _at(sketch, text, name, "unknown-name", f"`{name}` is not known in this script", hint)
     near = nearest(name, {*defined, *values, *_BUILTINS}, cutoff=_SURE)
     hint = f"did you mean `{near}`?" if near else "name its file under `functions:` or with `--functions`"
     return _at(sketch, text, name, "unknown-helper", f"nobody defines `{name}`", hint, warning=True)
+
+
+def _within(sketch: Sketch, name: str) -> str:
+    """The task that has one of that name inside, where nobody outside reads it; or nothing."""
+    for task in sketch.tasks:
+        for frame in task.frames:
+            inner = sketch.inside(frame)
+            if name != task.name and (name in inner.names or _within(inner, name)):
+                return task.name
+    return ""
+
+
+def _hint_within(sketch: Sketch, name: str) -> str:
+    owner = _within(sketch, name)
+    return f"`{name}` stands inside `{owner}`, and is not seen from here: read `{owner}`" if owner else ""
 
 
 def _fallbacks(sketch: Sketch) -> dict[str, str]:

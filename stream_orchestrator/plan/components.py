@@ -9,13 +9,13 @@ import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, Literal
 
 from stream_orchestrator.errors import OrchestratorError
 from stream_orchestrator.spec.documents import Document, read_file
 from stream_orchestrator.spec.kinds import COMPONENT
 from stream_orchestrator.spec.located import Located, Path
-from stream_orchestrator.spec.problems import Problems
+from stream_orchestrator.spec.problems import Problem, Problems
 
 FOLDER = "pipelines"
 SUFFIXES = (".yaml", ".yml")
@@ -72,6 +72,39 @@ class Components:
 def beside(located: Located, name: str) -> FilePath | None:
     """The file of a document that another one names: beside it, or in the pipelines folder."""
     return _file(located, name)
+
+
+def declared_by(component: dict[str, Any]) -> dict[str, Any]:
+    """The rules of a component's parameters, and of those inputs that it describes in the same way."""
+    inputs = _map(component, "inputs")
+    described = {name: rule for name, rule in inputs.items() if isinstance(rule, dict) and "type" in rule}
+    return {**described, **_map(component, "parameters")}
+
+
+def problems_of_use(located: Located, path: Path, task: dict[str, Any], component: dict[str, Any]) -> Iterator[Problem]:
+    """What a task gives a component, against what the component wants."""
+    declared = declared_by(component)
+    known = {*declared, *_map(component, "inputs")}
+    given = {**_map(task, "inputs"), **_map(task, "parameters")}
+    for name, rule in declared.items():
+        optional = not isinstance(rule, dict) or "default" in rule or rule.get("required") is False
+        if name not in given and not optional:
+            where = "parameters" if name in _map(component, "parameters") else "inputs"
+            message = f"the component `{task['component']}` needs `{name}`"
+            hint = f"give it under `{where}:`"
+            yield located.problem("missing-parameter", message, path=(*path, "component"), hint=hint)
+    for where in ("parameters", "inputs") if known else ():
+        for name in _map(task, where).keys() - known:
+            near = next(iter(difflib.get_close_matches(name, [*known], 1)), "")
+            hint = f"did you mean `{near}`?" if near else f"it declares: {', '.join(sorted(known))}"
+            message = f"the component `{task['component']}` does not declare `{name}`"
+            severity: Literal["error", "warning"] = "error" if near else "warning"
+            yield located.problem("unknown-parameter", message, path=(*path, where, name), hint=hint, severity=severity)
+
+
+def _map(data: dict[str, Any], key: str) -> dict[str, Any]:
+    found = data.get(key)
+    return found if isinstance(found, dict) else {}
 
 
 def _file(located: Located, name: str) -> FilePath | None:

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from stream_orchestrator.plan import templates
-from stream_orchestrator.plan.components import Components
+from stream_orchestrator.plan.components import Components, problems_of_use
 from stream_orchestrator.plan.model import EVERYTHING
 from stream_orchestrator.plan.readings import ANYTHING
 from stream_orchestrator.plan.scripts import Script, ScriptProblem
@@ -268,7 +268,7 @@ class _Reader:
         frames = tuple(self.frames(path, data, repeated=repeated))
         if frames and frames[0].inside.role == "each":
             # A task that is repeated is a group of one child: what it waits for is the group's, all else the child's.
-            texts = tuple(self.templates((*path, "for_each"), data["for_each"]))
+            texts = tuple(self.templates((*path, "for_each"), bodies.elements(data["for_each"])))
             fallbacks = ()
         else:
             texts = (*self.texts(path, data), *(text for frame in frames for text in self.repeated(path, frame)))
@@ -302,7 +302,7 @@ class _Reader:
         """What a group reads to repeat a child: its list, and its name."""
         if frame.named:
             (child,), place = frame.inside.tasks, (*path, *frame.inside.path)
-            yield from self.templates((*place, "for_each"), child["for_each"])
+            yield from self.templates((*place, "for_each"), bodies.elements(child["for_each"]))
             yield from self.templates((*place, "name"), child.get("name"), local=frozenset({"item"}))
 
     def component(self, path: Path, data: dict[str, Any]) -> Frame | None:
@@ -311,6 +311,7 @@ class _Reader:
         if found is None:
             return None
         inner = found.located.data
+        self.problems.extend(problems_of_use(self.located, path, data, inner))
         given = [data.get(key) for key in ("parameters", "inputs")] + [
             inner.get(key) for key in ("parameters", "inputs")
         ]
@@ -328,7 +329,8 @@ class _Reader:
         local = frozenset(given) if isinstance(given, dict) else frozenset()
         yield from self.templates((*path, "inputs"), given)
         for key in (*RENDERED, *_RENDERED_OF.get(str(data.get("type")), ())):
-            yield from self.templates((*path, key), data.get(key), local=local)
+            value = bodies.elements(data.get(key)) if key == "iterate_over" else data.get(key)
+            yield from self.templates((*path, key), value, local=local)
         for key in rendered_keys(str(data.get("type"))):
             yield from self.templates((*path, key), data.get(key), local=local | {SECRET})
         members = data.get("pipelines") if data.get("type") == "pipeline_group" else None

@@ -46,6 +46,12 @@ def modelled(task: Any, *, repeated: bool = False) -> Iterator[Inside]:
     yield from _bodies(task.type, get, task, repeated=repeated)
 
 
+def elements(given: Any) -> Any:
+    """What is gone through, as a template: text is no list, so text without braces is meant as an expression."""
+    bare = isinstance(given, str) and "{{" not in given and "{%" not in given
+    return f"{{{{ {given} }}}}" if bare else given
+
+
 def conflicts(task: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Two keys that are set and say the same."""
     for keys in KEYS.get(str(task.get("type")), ()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from types import TracebackType
 
@@ -9,6 +10,7 @@ SCRIPT_FILE = "<script>"
 STEP = "__step__"
 HEADER = 2  # lines of the module before the script's first; `plan.binding.HEADER` is the same, as a test asserts
 MAX_MESSAGE = 4_000
+_OF_A_MAP = re.compile(r"'dict' object has no attribute '(\w+)'")
 
 
 def script_lines(error: BaseException) -> list[int]:
@@ -24,6 +26,8 @@ def told(error: BaseException) -> str:
         text = "(its message cannot be read)"
     if not text or isinstance(error, KeyError):  # "'XXX'" alone says nothing
         text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    if isinstance(error, AttributeError) and (found := _OF_A_MAP.fullmatch(text)):
+        text = f"{text}; values are maps here: write `['{found[1]}']`"
     text = text[:MAX_MESSAGE].encode("utf-8", "replace").decode()
     lines = script_lines(error)
     if not lines:
