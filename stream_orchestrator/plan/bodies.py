@@ -163,7 +163,9 @@ def _options(task: BaseTask, draft: Draft, more: dict[str, Any]) -> dict[str, An
     match task:
         case ParallelGroup():
             each = [bodies.elements(child.for_each) for child in task.tasks]
-            return {"each": each, "limit": task.max_concurrency, "child_timeout": task.timeout}
+            limits = [limit for child in task.tasks if child.for_each and (limit := child.max_concurrency)]
+            more = {"limits": limits} if limits else {}
+            return {"each": each, "limit": task.max_concurrency, "child_timeout": task.timeout, **more}
         case ConditionTask():
             roles = [frame.inside.role for frame in draft.frames]
             branches = {role: roles.index(role) if role in roles else None for role in ("then", "else")}

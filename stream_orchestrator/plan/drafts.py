@@ -268,7 +268,7 @@ class _Reader:
         frames = tuple(self.frames(path, data, repeated=repeated))
         if frames and frames[0].inside.role == "each":
             # A task that is repeated is a group of one child: what it waits for is the group's, all else the child's.
-            texts = tuple(self.templates((*path, "for_each"), bodies.elements(data["for_each"])))
+            texts = tuple(self.repeating(path, data))
             fallbacks = ()
         else:
             texts = (*self.texts(path, data), *(text for frame in frames for text in self.repeated(path, frame)))
@@ -298,11 +298,16 @@ class _Reader:
             named = each and inside.role == "child"
             yield Frame(inside, self.located, tuple(tasks), frozenset(local), named=named)
 
+    def repeating(self, path: Path, data: dict[str, Any]) -> Iterator[Text]:
+        """What says how often a task is repeated, and how often at once."""
+        yield from self.templates((*path, "for_each"), bodies.elements(data["for_each"]))
+        yield from self.templates((*path, "max_concurrency"), data.get("max_concurrency"))
+
     def repeated(self, path: Path, frame: Frame) -> Iterator[Text]:
-        """What a group reads to repeat a child: its list, and its name."""
+        """What a group reads to repeat a child: its list, how many at once, and its name."""
         if frame.named:
             (child,), place = frame.inside.tasks, (*path, *frame.inside.path)
-            yield from self.templates((*place, "for_each"), bodies.elements(child["for_each"]))
+            yield from self.repeating(place, child)
             yield from self.templates((*place, "name"), child.get("name"), local=frozenset({"item"}))
 
     def component(self, path: Path, data: dict[str, Any]) -> Frame | None:

@@ -81,7 +81,12 @@ tasks:
         twice = next((name for name, count in names.items() if name and count > 1), None)
         if twice is not None:
             raise RunError(f"two children would be named `{twice}`; put `{{{{ item.index }}}}` into their name")
-        return Spread(items=items, limit=_limit(attempt), timeout=attempt.variant.options.get("child_timeout"))
+        return Spread(items=items, limit=self._limit(attempt), timeout=attempt.variant.options.get("child_timeout"))
+
+    def _limit(self, attempt: Attempt) -> int:
+        """The group's, or that of a child that is repeated if it is less: the items of all are one line."""
+        given = (_number(attempt, each, "max_concurrency") for each in attempt.variant.options.get("limits", ()))
+        return min((_limit(attempt), *(limit for limit in given if limit is not None)))
 
     def _lists(self, attempt: Attempt) -> frozenset[str]:
         """The names of children that are repeated under one plain name: each stands for the list of its outputs."""
@@ -399,11 +404,15 @@ def _limit(attempt: Attempt, default: int = MOST_AT_ONCE) -> int:
 
 def _count(attempt: Attempt, option: str, *, told: str = "") -> int | None:
     """A number that may be a template; None where none is given."""
-    given = templates.render(attempt.variant.options.get(option), attempt.scope)
+    return _number(attempt, attempt.variant.options.get(option), told or option)
+
+
+def _number(attempt: Attempt, template: Any, key: str) -> int | None:
+    given = templates.render(template, attempt.scope)
     if given is None:
         return None
     if isinstance(given, bool) or not isinstance(given, int) or given < 1:
-        raise RunError(f"`{told or option}` must be a whole number above zero, and is {given!r}")
+        raise RunError(f"`{key}` must be a whole number above zero, and is {given!r}")
     return given
 
 

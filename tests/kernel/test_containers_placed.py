@@ -11,6 +11,8 @@ from partitions import spread
 from test_containers import WHOLE, InProcess, made, result
 from worlds import StormyWorld, Theatre
 
+from stream_orchestrator.kernel import events
+from stream_orchestrator.kernel.events import Cancel
 from stream_orchestrator.kernel.memory import World
 from stream_orchestrator.tasks import KINDS
 
@@ -85,3 +87,35 @@ async def test_items_elsewhere_end_once_when_effects_land_late(seed: int, crashe
     played = theatre(tasks, world=STORMY(seed, crashes))
     await played.play()
     assert result(played)["output"] == expected
+
+
+DEEP = """
+  - name: outer
+    type: parallel_group
+    tasks:
+      - name: "row_{{ item.index }}"
+        type: for_loop
+        for_each: "{{ ns }}"
+        iterate_over: "{{ ns }}"
+        tasks:
+          - name: cells
+            type: python_task
+            for_each: "{{ ns }}"
+            timeout: 50000
+            error_handling: {retry_count: 90, retry_delay: 100, retry_backoff: 1}
+            script: "return 1 / 0"
+"""
+
+
+@pytest.mark.parametrize("crash", [None, 3, 20, 45, 60, 75, 90])
+async def test_a_cancelled_run_takes_along_what_is_three_deep_and_in_every_partition(crash: int | None) -> None:
+    played = theatre(DEEP)
+    began = played.clock()
+    await played.world.run(until=lambda: played.clock() > began)
+    assert {type(row).__name__ for part in played.parts for row in part.rows.values()} == {"RunRow", "StepRow"}
+    assert played.scripts.ran.total() == 3 * 3
+    played.world.append("made.v.start", b"run-1", events.encode(Cancel(run_id="run-1")))
+    await played.play(crash_at=lambda n: n == crash)
+    assert result(played)["error"]["type"] == "Cancelled"
+    assert played.clock() - began < 150, "something went on"
+    assert not left_of(played)
