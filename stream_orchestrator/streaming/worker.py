@@ -130,6 +130,8 @@ class Worker:
         """Provision, deploy, join; returns when all is served."""
         settings = self._settings
         self._refuse_crossings()
+        if self._blobs is not None:
+            await asyncio.to_thread(self._blobs.check)
         await apply(settings.stream, house_specs(settings.prefix), profile=settings.profile)
         await self._deployments.start()
         mine = [await self._deploy(plan) for plan in self._plans]

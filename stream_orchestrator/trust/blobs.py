@@ -31,6 +31,9 @@ class Blobs(Protocol):
 
     uri: str
 
+    def check(self) -> None:
+        """MissingError when nothing can be kept there."""
+
     def put(self, place: str, body: bytes) -> None:
         """Keep bytes. Durable when it returns; again is harmless; cut short, nothing is there."""
 
@@ -77,6 +80,18 @@ class FolderBlobs:
     def __init__(self, root: Path) -> None:
         self._root = root.absolute()
         self.uri = self._root.as_uri()
+
+    def check(self) -> None:
+        part = self._root / f".{uuid.uuid4().hex}.part"
+        try:
+            self._root.mkdir(mode=0o750, parents=True, exist_ok=True)
+            _write(part, b"")
+            part.unlink()
+        except OSError as error:
+            raise MissingError(
+                f"large values cannot be kept in {self._root}: {error}",
+                hint="make `blobs.url` a folder that every worker can write, or leave it out",
+            ) from error
 
     def put(self, place: str, body: bytes) -> None:
         path = self._root / place

@@ -286,4 +286,9 @@ def test_an_address_of_a_store_that_is_none_is_refused_at_once(tmp_path: Path) -
     for url in ("s3://bucket/prefix", "https://example.com/x", "file://elsewhere/x"):
         with pytest.raises(MissingError):
             blobs_at(url)
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(MissingError, match="cannot be kept"):
+        blobs_at(str(tmp_path / "file" / "blobs")).check()
+    blobs_at(str(tmp_path / "new" / "blobs")).check()
+    assert list((tmp_path / "new" / "blobs").iterdir()) == []
     assert not is_place("2026010100/../" + "a" * 61)
