@@ -9,7 +9,7 @@ Promises
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -18,6 +18,7 @@ from msgspec.structs import asdict, replace
 from stream_orchestrator.errors import RunError
 from stream_orchestrator.kernel import ids
 from stream_orchestrator.kernel.breaker import Signal
+from stream_orchestrator.kernel.decision import Call, Decision, Transition
 from stream_orchestrator.kernel.effects import Answer, CallRequest, Request, RunScript, ScriptDone
 from stream_orchestrator.kernel.events import Reply, Report, Token, TokenKind
 from stream_orchestrator.kernel.gate import (
@@ -34,59 +35,26 @@ from stream_orchestrator.kernel.gate import (
 )
 from stream_orchestrator.kernel.kinds import Again, Ask, Attempt, Fault, Gathered, Spread, Step, TaskKind, Value
 from stream_orchestrator.kernel.limits import claimed, excerpt, misfit
+from stream_orchestrator.kernel.outcomes import (
+    afresh,
+    fatal,
+    fault_of,
+    journaled,
+    lacking,
+    parts_of,
+    shown_by,
+    told_by_item,
+    told_of,
+    trail_of,
+    with_items,
+)
 from stream_orchestrator.kernel.policies import Next, Park, Settle, after_fault
 from stream_orchestrator.kernel.rows import StepRow
 from stream_orchestrator.kernel.scope import Surroundings, of_step
 from stream_orchestrator.plan import templates
-from stream_orchestrator.plan.claims import is_claim
-from stream_orchestrator.plan.model import START, TaskPlan
+from stream_orchestrator.plan.model import TaskPlan
 
 CALL_GRACE = 60.0  # seconds past a call's deadline before its asker gives up: the call service always answers sooner
-
-
-class Call(Struct, frozen=True):
-    """Ask a service. The same id asked twice is one call."""
-
-    call_id: str
-    request: Request
-    traceparent: str = ""
-
-
-class Transition(Struct, frozen=True):
-    """One thing that happened to a step, as the audit tells it. `at`: when; 0 is when it is told."""
-
-    kind: str
-    attempt: int = 0
-    details: dict[str, Any] | None = None
-    at: float = 0.0
-    task: str = ""
-
-
-class Decision(Struct, frozen=True, kw_only=True):
-    """What follows from an event. `tokens` go to `task.downstream`.
-
-    `first`: the row is durable before the effects; `durable`: it is written beside them. `hollow`: the one token
-    carries all that the row knows, so once it is acknowledged the row is written without content, to be known as done.
-    `spread`: these items are under way from now on. `abort`: the run takes no new steps. `duplicate`: nothing happened.
-    `signals` go to breakers.
-    """
-
-    row: StepRow
-    tokens: tuple[Token, ...] = ()
-    call: Call | None = None
-    script: RunScript | None = None
-    spread: Spread | None = None
-    first: bool = False
-    durable: bool = True
-    hollow: bool = False
-    abort: bool = False
-    duplicate: bool = False
-    transitions: tuple[Transition, ...] = ()
-    signals: tuple[Signal, ...] = ()
-
-    def edges(self, task: TaskPlan) -> Iterator[tuple[str, Token]]:
-        """Where each token goes; nothing when there are none yet."""
-        return zip(task.downstream, self.tokens, strict=bool(self.tokens))
 
 
 class Stepper(Struct, frozen=True):
@@ -159,18 +127,18 @@ class Stepper(Struct, frozen=True):
 
     def on_items(self, row: StepRow, reports: Sequence[Report]) -> Decision:
         """All items of a container's wave have ended, and none has failed."""
-        return self._go(_with(row, reports), lambda kind, attempt: kind.gathered(attempt, reports))
+        return self._go(with_items(row, reports), lambda kind, attempt: kind.gathered(attempt, reports))
 
     def on_failed_item(self, row: StepRow, failed: Report, reports: Sequence[Report]) -> Decision:
         """An item of a container has failed, and with it this attempt; `reports` are all that have ended."""
         error = failed.error or {}
         fault = Fault(
             type=str(error.get("type", "Failed")),
-            message=_told_by_item(failed, error),
+            message=told_by_item(failed, error),
             passing=bool(error.get("retryable")),
             reason=str(error.get("reason", "task_failed")),
         )
-        return self._fault(_with(row, reports), fault)
+        return self._fault(with_items(row, reports), fault)
 
     def on_due(self, row: StepRow, reports: Sequence[Report] = ()) -> Decision:
         """The row's time has come: a parked attempt begins again, an unanswered call is given up, and so is a wave of
@@ -180,7 +148,7 @@ class Stepper(Struct, frozen=True):
         if row.state == "parked":
             return self._cancelled(row) if self.around.run.aborted_by else self._begin(row)
         if row.state == "gathering":
-            row = _with(row, reports)
+            row = with_items(row, reports)
             fault = Fault(type="Timeout", message="its items did not end in time", passing=True, reason="timeout")
             return self._cancelled(row) if self.around.run.aborted_by else self._fault(row, fault)
         if row.state == "calling":
@@ -215,14 +183,14 @@ class Stepper(Struct, frozen=True):
         except templates.SkippedReference:
             return self._end(row, "skipped", transition="skipped")
         except RunError as error:
-            return self._fault(replace(row, attempt=1, attempts=1), _fatal(error))
+            return self._fault(replace(row, attempt=1, attempts=1), fatal(error))
         return self._begin(replace(row, variant_started_at=self.now))
 
     def _begin(self, row: StepRow) -> Decision:
         if (held := self._held(row)) is not None:
             return held
         row = replace(row, attempt=row.attempt + 1, attempts=row.attempts + 1, journal={}, call_number=0)
-        row = self._on_time(_afresh(row) if self.task.gathers else row)
+        row = self._on_time(afresh(row) if self.task.gathers else row)
         decision = self._go(row, lambda kind, attempt: kind.begin(attempt))
         started = Transition("started" if row.attempts == 1 else "retried", row.attempts)
         return replace(decision, transitions=(replace(started, at=self.now), *decision.transitions))
@@ -282,7 +250,7 @@ class Stepper(Struct, frozen=True):
         except templates.SkippedReference:
             return self._end(row, "skipped", transition="skipped")
         except RunError as error:
-            return self._fault(row, _fatal(error))
+            return self._fault(row, fatal(error))
 
     def _follow(self, row: StepRow, outcome: Step, deadline: float) -> Decision:
         match outcome:
@@ -330,12 +298,12 @@ class Stepper(Struct, frozen=True):
         request = replace(request, deadline=min(request.deadline or deadline, deadline))
         due = max(request.deadline, self.now) + CALL_GRACE
         row = replace(row, state="calling", call_id=call_id, call_number=number, due=due)
-        called = Transition("called", row.attempts, _told(request, call_id))
+        called = Transition("called", row.attempts, told_of(request, call_id))
         return Decision(row=row, call=Call(call_id, request, self.traceparent), transitions=(called,))
 
     def _answered(self, row: StepRow, answer: Answer) -> Decision:
         if row.call_number:
-            journal = {**row.journal, str(row.call_number): _journaled(answer)}
+            journal = {**row.journal, str(row.call_number): journaled(answer)}
             row = replace(row, state="running", journal=journal)
             return self._go(row, lambda kind, attempt: kind.begin(attempt))
         if answer.error_type:
@@ -476,93 +444,3 @@ class Stepper(Struct, frozen=True):
 
 def _inbox(position: str) -> str:
     return position.rsplit("/", 2)[0]
-
-
-def _told_by_item(failed: Report, error: Mapping[str, Any]) -> str:
-    """What went wrong in an item, with the way to the task that said it."""
-    message = str(error.get("message", "failed"))
-    if message.startswith(f"{failed.task}/"):
-        return message  # an item of that item has said where
-    place = f"{failed.task}/{error['task']}" if error.get("task") else failed.task
-    return f"{place}: {message}"
-
-
-def _afresh(row: StepRow) -> StepRow:
-    """A container's row before an attempt: what the items of the one before gave, and how, is nobody's output."""
-    return replace(row, wave=0, carry=None, degraded=row.degraded if row.variant else ())
-
-
-def _with(row: StepRow, reports: Sequence[Report]) -> StepRow:
-    """A container's row with what its items cost, and where they were degraded."""
-    return replace(
-        row,
-        usd=row.usd + sum(report.usd for report in reports),
-        input_tokens=row.input_tokens + sum(report.input_tokens for report in reports),
-        output_tokens=row.output_tokens + sum(report.output_tokens for report in reports),
-        calls=row.calls + sum(report.calls for report in reports),
-        degraded=(*row.degraded, *(entry for report in reports for entry in report.degraded)),
-    )
-
-
-def parts_of(task: TaskPlan, output: Any) -> dict[str, Any]:
-    """A task's output under its further names, and the parts of it that have names; null where there is none."""
-    parts = output if isinstance(output, dict) else {}
-    return {name: parts.get(key) if key else output for name, key in task.also.items()}
-
-
-def lacking(task: TaskPlan, output: Any) -> Fault | None:
-    """The fault of an output without a part that has a name: others would read nothing, and not know why."""
-    if task.also and is_claim(output):
-        return claimed(output, task.name)
-    parts = output if isinstance(output, dict) else {}
-    missing = [key for key in task.also.values() if key and key not in parts]
-    if not missing:
-        return None
-    got = f"has {', '.join(f'`{key}`' for key in parts)}" if parts else "is no map"
-    return Fault(type="MissingOutput", message=f"`outputs` names `{missing[0]}`, and the output {got}")
-
-
-def shown_by(task: TaskPlan) -> tuple[str, ...]:
-    """The names inside a container that are read outside."""
-    return tuple(
-        dict.fromkeys(name for body in task.bodies for name in (*body.shows, body.name) if name and "{{" not in name)
-    )
-
-
-def trail_of(row: StepRow) -> tuple[Report, ...]:
-    """Every report that came with a row's tokens, once each: what the next token must carry when no row keeps it."""
-    reports: dict[str, Report] = {}
-    for token in row.tokens.values():
-        for report in (*token.trail, token.report):
-            reports.setdefault(report.task, report)
-    reports.pop(START, None)
-    return tuple(reports.values())
-
-
-def fault_of(answer: Answer) -> Fault:
-    """A call's fault as the policies see it."""
-    reason = "timeout" if answer.error_type.lower().endswith("timeout") else "task_failed"
-    return Fault(
-        type=answer.error_type,
-        message=answer.message,
-        passing=answer.retryable,
-        retry_after=answer.retry_after,
-        reason=reason,
-    )
-
-
-def _told(request: Request, call_id: str) -> dict[str, Any]:
-    """What the audit keeps of a request: whom it asks, never what it says."""
-    name = "model" if isinstance(request, CallRequest) else "service"
-    return {name: request.asks, "call_id": call_id}
-
-
-def _journaled(answer: Answer) -> dict[str, Any]:
-    if answer.error_type:
-        return {"error_type": answer.error_type, "message": answer.message}
-    tokens = answer.input_tokens + answer.output_tokens
-    return {"text": answer.text, "tokens": tokens, "cost": answer.usd, "model": answer.model}
-
-
-def _fatal(error: RunError) -> Fault:
-    return Fault(type=type(error).__name__, message=str(error))

@@ -20,9 +20,9 @@ from typing import Any, Protocol
 import orjson
 
 from stream_orchestrator.kernel import audit, ids, results
-from stream_orchestrator.kernel.apply import Transition
 from stream_orchestrator.kernel.bringing import HEADER as FILES_HEADER
 from stream_orchestrator.kernel.bringing import Bring, Brought, judged, nothing_brings
+from stream_orchestrator.kernel.decision import Transition
 from stream_orchestrator.kernel.events import Begin, encode
 from stream_orchestrator.kernel.identity import Identity, headers_of, payload_of, read
 from stream_orchestrator.kernel.inbox import ended_by, together

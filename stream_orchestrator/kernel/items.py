@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stream_orchestrator.kernel import events, ids, outside
-from stream_orchestrator.kernel.apply import Decision
+from stream_orchestrator.kernel.decision import Decision
 from stream_orchestrator.kernel.events import Begin, Cancel, Ended, Nest, Report
 from stream_orchestrator.kernel.kinds import Item, Spread
 from stream_orchestrator.kernel.limits import MAX_RECORD

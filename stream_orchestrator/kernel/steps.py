@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from stream_orchestrator.kernel import events, ids
-from stream_orchestrator.kernel.apply import Decision, Transition
+from stream_orchestrator.kernel.decision import Decision, Transition
 from stream_orchestrator.kernel.effects import RunScript, ScriptDone
 from stream_orchestrator.kernel.events import Ended, Reply, Report, Token
 from stream_orchestrator.kernel.inbox import Handle, Work, ended_by, together

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stream_orchestrator.kernel import audit, events, ids
-from stream_orchestrator.kernel.apply import Transition
+from stream_orchestrator.kernel.decision import Transition
 from stream_orchestrator.kernel.effects import RunScript, ScriptDone
 from stream_orchestrator.kernel.events import Report
 from stream_orchestrator.kernel.ports import Part

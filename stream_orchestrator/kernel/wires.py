@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from stream_orchestrator.kernel import ids
-from stream_orchestrator.kernel.apply import Call
+from stream_orchestrator.kernel.decision import Call
 from stream_orchestrator.kernel.effects import NOTHING, CallRequest, Request
 from stream_orchestrator.kernel.events import Undecodable
 from stream_orchestrator.kernel.rows import RunRow
