@@ -156,7 +156,8 @@ class Worker:
     def _refuse_crossings(self) -> None:
         stream, services = self._settings.stream, ServiceSettings.of(self._settings.config)
         calls = self._calls.settings
-        stores = not (stream.embedded or stream.encrypted_disks)
+        # What is too large for a record goes to a folder, whatever the broker does.
+        stores = not stream.encrypted_disks and (not stream.embedded or self._blobs is not None)
         refuse_crossings(self._plans, calls, services, plain_brokers=stream.plain_servers, stores=stores)
         for plan in self._plans:
             if plan.guards.tls:
