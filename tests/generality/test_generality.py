@@ -8,6 +8,7 @@ Each file holds its events and what they must give (`support.cases`).
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -37,6 +38,24 @@ def test_there_are_ten_of_each_family_at_least() -> None:
 async def test_a_pipeline_gives_what_it_says_in_memory(subject: Subject) -> None:
     for result, case in zip(await in_memory(subject), subject.cases, strict=True):
         assert_gives(result, case, subject.name)
+
+
+def shown() -> list[str]:
+    """The pipelines of the page on writing that say what they give."""
+    page = (Path(__file__).parents[2] / "docs" / "pipelines.md").read_text()
+    return [each for each in re.findall(r"^```yaml\n(.*?)^```$", page, re.M | re.S) if "x-cases:" in each]
+
+
+@pytest.mark.parametrize("text", shown(), ids=lambda text: text.splitlines()[0])
+async def test_a_pipeline_of_the_docs_gives_what_it_shows(text: str, tmp_path: Path) -> None:
+    (tmp_path / "shown.yaml").write_text(text)
+    subject = subject_of(tmp_path / "shown.yaml")
+    for result, case in zip(await in_memory(subject), subject.cases, strict=True):
+        assert_gives(result, case, subject.name)
+
+
+def test_the_docs_show_what_containers_give() -> None:
+    assert len(shown()) >= 2
 
 
 @pytest.mark.embedded
