@@ -110,7 +110,19 @@ def _models(task: BaseTask, draft: Draft) -> Iterator[tuple[BaseTask, ...]]:
         return
     for inside in bodies.modelled(task):
         repeated = inside.role in {"each", "child"}
-        yield tuple(each.model_copy(update=_REPEATED) for each in inside.tasks) if repeated else inside.tasks
+        yield (
+            tuple(each.model_copy(update=_of_child(task, each)) for each in inside.tasks) if repeated else inside.tasks
+        )
+
+
+def _of_child(group: BaseTask, child: BaseTask) -> dict[str, Any]:
+    """What a child has of its group: not what repeats it, and no more time than each may take.
+
+    A child that is no container ends by its own time, so that its own `on_failure` has the word.
+    """
+    given = [each for each in (child.timeout, group.timeout) if each is not None]
+    bounded = isinstance(group, ParallelGroup) and group.for_each is None and not isinstance(child, _CONTAINERS)
+    return {**_REPEATED, "timeout": min(given, default=None)} if bounded else _REPEATED
 
 
 def _body(frame: Frame, models: tuple[BaseTask, ...], sketch: Sketch, *, asked: Asked, inner: Inner) -> Body:
@@ -165,7 +177,9 @@ def _options(task: BaseTask, draft: Draft, more: dict[str, Any]) -> dict[str, An
             each = [bodies.elements(child.for_each) for child in task.tasks]
             limits = [limit for child in task.tasks if child.for_each and (limit := child.max_concurrency)]
             more = {"limits": limits} if limits else {}
-            return {"each": each, "limit": task.max_concurrency, "child_timeout": task.timeout, **more}
+            inner = any(isinstance(child, _CONTAINERS) or _falls_back(child) for child in task.tasks)
+            times = {"child_timeout": task.timeout} if inner else {}
+            return {"each": each, "limit": task.max_concurrency, **times, **more}
         case ConditionTask():
             roles = [frame.inside.role for frame in draft.frames]
             branches = {role: roles.index(role) if role in roles else None for role in ("then", "else")}
@@ -191,6 +205,10 @@ def _options(task: BaseTask, draft: Draft, more: dict[str, Any]) -> dict[str, An
             one = {"one": task.pipeline is not None, "limit": task.max_concurrency}
             return {"members": _events(task), "child_timeout": task.timeout, **one}
     raise AssertionError(f"{task.type} is no container")
+
+
+def _falls_back(task: BaseTask) -> bool:
+    return bool(task.error_handling and task.error_handling.fallback)
 
 
 def _events(task: PipelineGroup) -> list[dict[str, Any]]:

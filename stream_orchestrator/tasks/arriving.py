@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +15,9 @@ from stream_orchestrator.plan.codec import tasks_to_json
 from stream_orchestrator.plan.compile import compile_document
 from stream_orchestrator.plan.model import Plan, TaskPlan
 from stream_orchestrator.spec.loader import load_text
+from stream_orchestrator.spec.located import path_text
+from stream_orchestrator.spec.tasks import BUILT_TASKS
+from stream_orchestrator.spec.unbuilt import tasks_in
 
 ANY = {"type": "object", "required": False}  # what is around is there, whatever it is
 MOST_PROBLEMS = 5  # told of tasks that are wrong
@@ -30,6 +34,8 @@ def compiled(attempt: Attempt, tasks: list[Any]) -> str | Fault:
         "tasks": tasks,
         "input_variables": dict.fromkeys(seen, ANY),
     }
+    if (refused := _refused(tasks, options["allowed_types"])) is not None:
+        return Fault(type="TasksNotAllowed", message=refused, reason="invalid_input")
     try:
         text = orjson.dumps(document).decode()
         plan = _plan(text, options.get("model", ""), attempt.task.name)
@@ -38,7 +44,24 @@ def compiled(attempt: Attempt, tasks: list[Any]) -> str | Fault:
     beyond = _beyond(plan, attempt)
     if beyond:
         return Fault(type="TasksNotAllowed", message=beyond, reason="invalid_input")
-    return tasks_to_json(plan.tasks).decode()
+    return tasks_to_json(map(_without_secrets, plan.tasks)).decode()
+
+
+def _refused(tasks: list[Any], allowed: list[str]) -> str | None:
+    """A type that may not arrive: told before anything else is looked at, files that it names among them."""
+    for path, task in tasks_in({"tasks": tasks}):
+        kind = task.get("type")
+        if isinstance(kind, str) and kind in BUILT_TASKS and kind not in allowed:
+            return f"{path_text(path)} is a `{kind}`, and allowed are {_listed(allowed)}"
+        if task.get("for_each") is not None:
+            return f"{path_text(path)} has a `for_each`: tasks that arrive are not repeated"
+    return None
+
+
+def _without_secrets(task: TaskPlan) -> TaskPlan:
+    """Whoever writes the event writes the script: the secrets of the worker are not for it."""
+    variants = (replace(way, options={**way.options, "secrets": False}) for way in task.variants)
+    return replace(task, variants=tuple(variants))
 
 
 @lru_cache(maxsize=256)

@@ -20,6 +20,7 @@ from stream_orchestrator.plan.bodies import MOST_ARRIVING
 from stream_orchestrator.plan.claims import TooLarge, is_claim
 from stream_orchestrator.plan.model import TaskPlan
 from stream_orchestrator.plan.templates import SKIPPED
+from stream_orchestrator.spec.fields import kind_name
 from stream_orchestrator.spec.inputs import InputRules, InvalidInput
 from stream_orchestrator.tasks import arriving
 
@@ -203,7 +204,7 @@ class WhileLoop(_Container):
     summary = "Runs its tasks again and again as long as its condition holds, at most `max_iterations` times."
     guarantees = (
         "The condition is looked at before each iteration. What the tasks return under the names of `loop_state` is "
-        "there in the next one. The output is that of the last iteration."
+        "there in the next one. The output is that of the last iteration, or `loop_state` when there was none."
     )
     example = """\
 name: "Countdown"
@@ -253,7 +254,8 @@ tasks:
         carry = self._carry(attempt)
         if not reports:
             hidden = tuple(name for name in _shows(attempt.task) if name not in carry["shown"])
-            return Gathered(value=carry["last"], shown=carry["shown"], hidden=hidden)
+            last = carry["state"] or None if attempt.row.wave == 0 else carry["last"]
+            return Gathered(value=last, shown=carry["shown"], hidden=hidden)
         (report,) = reports
         if carry["state"] and is_claim(report.output):
             raise TooLarge(f"{attempt.task.name}: loop_state")
@@ -327,7 +329,7 @@ tasks:
         tasks = given.get("tasks") if isinstance(given, dict) else given
         most = _count(attempt, "max_tasks") or MOST_ARRIVING
         if not isinstance(tasks, list):
-            raise RunError(f"the tasks must be a list, and are {type(tasks).__name__}")
+            raise RunError(f"the tasks must be a list of maps, or a map with `tasks`, and are {kind_name(given)}")
         if not tasks:
             return Spread(items=(), limit=1)
         if len(tasks) > most:

@@ -73,6 +73,7 @@ def _info(attempt: Attempt, outputs: dict[str, Any]) -> dict[str, Any]:
         "deadline": attempt.deadline,
         "until": until_of(attempt.around.run),
         **{name: options[name] for name in ("state", "breakers") if name in options},
+        **({"secrets": False} if attempt.variant.options.get("secrets") is False else {}),
         **({"pipelines": members} if (members := _pipelines(attempt)) else {}),
         **({"loop": loop} if isinstance(loop := attempt.around.names.get("loop"), dict) else {}),
     }

@@ -265,6 +265,10 @@ class ScriptPool:
     async def _asked(self, session: Session, question: dict[str, Any]) -> Any:
         match question["what"]:
             case "secret":
+                if session.info.get("secrets") is False:
+                    raise PermissionError(
+                        "a script that arrives as data gets no secrets: let a task of the pipeline ask"
+                    )
                 return await self._secret(question)
             case "state":
                 return await session.answer(question)

@@ -86,7 +86,7 @@ async def test_a_call_among_them_is_answered() -> None:
         ([script("a", "import requests")], "TasksNotAllowed", "wants the network"),
         ([script("a", "import os\nreturn os.getenv('HOME')")], "TasksNotAllowed", "HOME"),
         ([script("a", "return missing(1)")], "TasksNotAllowed", "`missing`"),
-        ([{"name": "g", "type": "for_loop", "iterate_over": [1], "tasks": [script("x", "1")]}], "TasksNotAllowed", "g"),
+        ([{"name": "g", "type": "for_loop", "iterate_over": [1], "tasks": [script("x", "1")]}], "TasksNotAllowed", "for_loop"),
         ("not a list", "RunError", "must be a list"),
         ([3], "InvalidTasks", "tasks[0]"),
     ],
@@ -104,3 +104,27 @@ async def test_tasks_that_are_wrong_or_take_too_much_fail_the_group_and_nothing_
 async def test_no_tasks_are_a_skipped_group() -> None:
     result = await played([])
     assert (result["status"], result["output"]) == ("succeeded", None)
+
+
+async def test_a_type_that_may_not_arrive_is_refused_before_a_file_that_it_names_is_looked_for() -> None:
+    for file in ("/etc/passwd", "/etc/no-such-file"):
+        told = (await played([{"name": "a", "type": "component", "component": file}]))["error"]
+        assert (told["type"], "passwd" in told["message"], "no-such" in told["message"]) == (
+            "TasksNotAllowed",
+            False,
+            False,
+        )
+
+
+async def test_scripts_that_arrive_get_no_secrets() -> None:
+    one = theatre([script("a", "return 1")])
+    asked: list[Any] = []
+    run = one.scripts.run
+
+    async def watched(job: Any) -> Any:
+        asked.append((job.info["task"], job.info.get("secrets", True)))
+        return await run(job)
+
+    one.scripts.run = watched
+    await one.play()
+    assert asked == [("before", True), ("a", False), ("end", True)]

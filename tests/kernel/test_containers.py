@@ -355,3 +355,32 @@ async def test_an_output_without_a_part_that_has_a_name_is_a_fault(split: str) -
     await played.play()
     error = result(played)["error"]
     assert (error["type"], error["task"]) == ("MissingOutput", "split")
+
+
+async def test_a_loop_without_any_turn_gives_the_state_that_it_began_with() -> None:
+    tasks = """
+  - name: w
+    type: while_loop
+    condition: "{{ loop_state.n < 5 }}"
+    loop_state: {n: 7}
+    tasks:
+      - {name: up, type: python_task, script: "return {'n': n + 1}"}
+  - {name: told, type: python_task, script: "return w['n']"}
+"""
+    played = theatre(tasks)
+    await played.play()
+    assert result(played)["output"] == 7
+
+
+def test_the_time_of_a_group_is_that_of_each_child_whose_own_policy_answers() -> None:
+    tasks = """
+  - name: g
+    type: parallel_group
+    timeout: 2
+    tasks:
+      - {name: quick, type: python_task, timeout: 1, script: "return 1"}
+      - {name: slow, type: python_task, error_handling: {on_failure: continue}, script: "return 2"}
+"""
+    group = made(tasks).task("g")
+    assert [body.tasks[0].variants[0].timeout for body in group.bodies] == [1, 2]
+    assert "child_timeout" not in group.variants[0].options, "no deadline of the item comes before the child's own word"

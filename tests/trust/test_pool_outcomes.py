@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 from sandbox_scripts import script
 
+from stream_orchestrator.kernel.effects import RunScript
 from stream_orchestrator.trust.pool import ScriptPool
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -252,3 +253,18 @@ async def test_the_scratch_folder_of_a_dead_process_is_deleted(tmp_path: Path) -
         while Path(folder).exists():
             await pool.run(script("return 1"))
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_script_that_arrived_as_data_is_refused_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_PASSWORD", "hunter22hunter")
+    source = "def __step__(__b__):\n    return context.get_secret('shop_password')\n"
+    pool = ScriptPool(size=1)
+    await pool.start()
+    try:
+        allowed = await pool.run(RunScript(source=source, digest="a", info={}))
+        refused = await pool.run(RunScript(source=source, digest="a", info={"secrets": False}))
+    finally:
+        await pool.close()
+    assert allowed.kind == "value"
+    assert refused.kind == "error"
+    assert "gets no secrets" in refused.message
