@@ -99,11 +99,20 @@ tasks:
         if each is None:
             return [Item(body=body, name=name)]
         found = []
-        for index, value in enumerate(_elements(attempt, each, "for_each")):
+        for index, value in enumerate(self._elements(attempt, each)):
             names = {"item": {"index": index, "value": value}}
             called = templates.render(name, {**attempt.scope, **names}) if name else ""
             found.append(Item(body=body, names=names, name=str(called), spread=True))
         return found
+
+    def _elements(self, attempt: Attempt, each: Any) -> list[Any]:
+        """A child whose list was skipped is skipped: its siblings are not, and alone it is the whole group."""
+        try:
+            return _elements(attempt, each, "for_each")
+        except templates.SkippedReference:
+            if len(attempt.task.bodies) == 1:
+                raise
+            return []
 
     def gathered(self, attempt: Attempt, reports: Sequence[Report]) -> Step:
         """Their outputs, in order."""

@@ -373,7 +373,11 @@ class Maker:
             items: list[tuple[Node, Any]] = []
             for child in children:  # a child with `for_each` brings as many items as its list has
                 inner, elements = child.spread or (child, lambda _: [SKIPPED])
-                items += [(inner, value) for value in elements(env)]
+                try:
+                    items += [(inner, value) for value in elements(env)]
+                except Skip:  # its list was skipped: it has no elements, and its siblings run
+                    if len(children) == 1:
+                        raise
             values = self.items(items, env, mine, told)
             found: Env = {child.name: [] for child in children if child.spread}
             for (inner, _), value in zip(items, values, strict=True):
