@@ -86,7 +86,11 @@ async def test_a_call_among_them_is_answered() -> None:
         ([script("a", "import requests")], "TasksNotAllowed", "wants the network"),
         ([script("a", "import os\nreturn os.getenv('HOME')")], "TasksNotAllowed", "HOME"),
         ([script("a", "return missing(1)")], "TasksNotAllowed", "`missing`"),
-        ([{"name": "g", "type": "for_loop", "iterate_over": [1], "tasks": [script("x", "1")]}], "TasksNotAllowed", "for_loop"),
+        (
+            [{"name": "g", "type": "for_loop", "iterate_over": [1], "tasks": [script("x", "1")]}],
+            "TasksNotAllowed",
+            "for_loop",
+        ),
         ("not a list", "RunError", "must be a list"),
         ([3], "InvalidTasks", "tasks[0]"),
     ],

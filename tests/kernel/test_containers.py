@@ -310,7 +310,7 @@ async def test_few_elements_are_no_special_case(name: str, ns: str) -> None:
     expected = {
         "group": [25 * count],
         "for_loop": [10] * count,
-        "while_loop": {"left": 0, "seen": [1], "last": True} if count else None,
+        "while_loop": {"left": 0, "seen": [1], "last": True} if count else {"left": 0, "seen": []},
     }[name]
     assert result(played)["output"] == expected
 
