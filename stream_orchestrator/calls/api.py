@@ -99,7 +99,9 @@ def _expected(status: int, wanted: int | list[int] | None) -> bool:
 
 
 def _of_status(page: Page, job: Job) -> ServiceFault:
-    reply = faults.Reply(page.status, page.headers, page.body)
+    # Masked before a message takes its start of it: what is cut in two is not known for a secret any more.
+    body = job.masker.text(page.body[:65_536].decode(errors="replace")).encode(errors="replace")
+    reply = faults.Reply(page.status, page.headers, body)
     answer = faults.of_status(reply, service="the API", now=job.wall)
     return ServiceFault(
         answer.error_type,

@@ -2,7 +2,8 @@
 
 Promises
   * An attempt ends by its deadline and never raises for what a service, or a bug in its provider, does.
-  * A secret is read when it is used, and is in no answer: what comes back is masked.
+  * A secret is read when it is used, and is in no answer: what comes back is masked. Of an address that is made of a
+    secret no message names a part, as its host.
   * A value that no record can hold is a fault, not a worker that fails.
   * Offline, what needs the network is the fault `Offline`, and nothing is sent.
 """
@@ -11,8 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from stream_orchestrator.calls.faults import MESSAGE_LIMIT
 from stream_orchestrator.calls.provider import Job, Provider, ServiceFault
@@ -24,6 +27,9 @@ from stream_orchestrator.trust.masking import Masker
 from stream_orchestrator.trust.secrets import Secrets
 
 ENV = "env:"
+SHORTEST_PART = 2  # of a secret that an address is made of; one letter of it tells nothing, and hiding it all else
+_CUTS = re.compile(r"[\s/\\?#@:]+")
+_SCHEMES = frozenset({"http", "https"})
 
 log = logging.getLogger(__name__)
 
@@ -38,23 +44,25 @@ class Services:
 
     async def attempt(self, request: ServiceRequest, *, call_id: str, deadline: float, wall: float) -> Answer:
         """Make one attempt. `deadline` is on the loop's clock; `wall` is now, in UNIX seconds."""
-        masker = Masker()
+        masker, parts = Masker(), Masker(shortest=SHORTEST_PART)
         try:
             self._refuse_offline(request)
-            job = self._job(request, masker, call_id=call_id, deadline=deadline, wall=wall)
+            job = self._job(request, masker, parts, call_id=call_id, deadline=deadline, wall=wall)
             async with asyncio.timeout_at(deadline):
                 value = masker.value(await self._provider(request.service).do(job))
         except ServiceFault as error:
-            return _answer(error, masker)
+            return _answer(error, masker, parts)
         except TimeoutError:
-            return _answer(ServiceFault("timeout", _LATE.format(request.asks), retryable=True, ambiguous=True), masker)
+            return _answer(
+                ServiceFault("timeout", _LATE.format(request.asks), retryable=True, ambiguous=True), masker, parts
+            )
         except Exception as error:  # the task fails and says so; the worker goes on with other work
             log.exception("the service %s failed at call %s", request.asks, call_id)
             said = f"the service {request.asks} failed: {type(error).__name__}"
-            return _answer(ServiceFault("ServiceFailed", said, ambiguous=True), masker)
+            return _answer(ServiceFault("ServiceFailed", said, ambiguous=True), masker, parts)
         unfit = misfit(value, f"what {request.asks} gave")
         if unfit is not None:
-            return _answer(ServiceFault(_WORDS.get(unfit.type, "bad_answer"), unfit.message), masker)
+            return _answer(ServiceFault(_WORDS.get(unfit.type, "bad_answer"), unfit.message), masker, parts)
         return Answer(value=value)
 
     async def close(self) -> None:
@@ -71,10 +79,14 @@ class Services:
         if self._settings.offline and request.service in NETWORKED:
             raise ServiceFault("Offline", offline_message(request.service))
 
-    def _job(self, request: ServiceRequest, masker: Masker, *, call_id: str, deadline: float, wall: float) -> Job:
+    def _job(
+        self, request: ServiceRequest, masker: Masker, parts: Masker, *, call_id: str, deadline: float, wall: float
+    ) -> Job:
         values = {mark: self._value_of(name) for mark, name in request.secrets.items()}
         for value in values.values():
             masker.add(value)
+        for part in _parts_of_addresses(request.options.get("url"), values):
+            parts.add(part)
         return Job(
             operation=request.operation,
             options=_filled(request.options, values) if values else request.options,
@@ -120,10 +132,20 @@ def _replaced(text: str, secrets: Mapping[str, str]) -> str:
     return text
 
 
-def _answer(error: ServiceFault, masker: Masker) -> Answer:
+def _parts_of_addresses(url: Any, secrets: Mapping[str, str]) -> Iterator[str]:
+    """What an address cuts its secrets into, as its parts are named in messages: hosts are in lower case there."""
+    for mark, secret in secrets.items():
+        if mark in str(url):
+            for part in _CUTS.split(unquote(secret)) + _CUTS.split(secret):
+                if part not in _SCHEMES:
+                    yield part
+                    yield part.lower()
+
+
+def _answer(error: ServiceFault, masker: Masker, parts: Masker) -> Answer:
     return Answer(
         error_type=error.error_type,
-        message=excerpt(masker.text(str(error)), MESSAGE_LIMIT),
+        message=excerpt(parts.text(masker.text(str(error))), MESSAGE_LIMIT),
         retryable=error.retryable,
         ambiguous=error.ambiguous,
         retry_after=error.retry_after,

@@ -34,7 +34,8 @@ class IntegrationRun:
 
     Promises
       * Every step, check and pipeline that is named is there before the first setup step runs.
-      * Once setup has begun, `close` runs every teardown step, in order, even after one of them has failed.
+      * Once setup has begun, `close` runs every teardown step, in order, even after one of them has failed; when one
+        was interrupted, that is told after the last.
       * After a setup step has failed no test runs.
       * What a setup step returns is read in templates by its name, as `setup.<name>`, and if it is a map by its keys,
         where nothing else has that name.
@@ -101,12 +102,17 @@ class IntegrationRun:
     async def close(self) -> list[str]:
         """Run every teardown step; what failed. Nothing to do when setup never began."""
         failures = []
+        interrupted: KeyboardInterrupt | None = None
         for step in (self._document.teardown or []) if self._begun else []:
             try:
                 await self._steps.call(self._rendered(step))
+            except KeyboardInterrupt as stop:
+                interrupted = stop
             except Exception as error:  # the border to the tester's code: the other steps still have to run
                 failures.append(f"teardown: {_told(step, error)}")
         self._begun = False
+        if interrupted is not None:
+            raise interrupted
         return failures
 
     def _prepared(self, case: IntegrationCase, path: Path, title: str, functions: Sequence[str]) -> _Prepared:

@@ -4,6 +4,7 @@ Promises
   * All that a document names is there before the first step runs; else there is a `MissingError` that names each.
   * They run here, not in the sandbox: what a setup step opens, a teardown step can close. They are the tester's code.
   * A check that returns nothing has checked nothing, and fails.
+  * A function that wants to leave (`sys.exit`, whatever the code) leaves its step only: it raised, as any error does.
 """
 
 from __future__ import annotations
@@ -95,12 +96,31 @@ def parts(step: Step) -> tuple[str, Any]:
     return str(name), given
 
 
+class StepLeft(Exception):
+    """A step raised what no loop can carry as the error that it is."""
+
+
 async def _called(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
-    if inspect.iscoroutinefunction(function):
-        return await function(*args, **named)
-    # In a thread: a step that waits for a container must not stop what else runs here.
-    said = await asyncio.to_thread(function, *args, **named)
-    return await said if inspect.isawaitable(said) else said
+    try:
+        if inspect.iscoroutinefunction(function):
+            return await function(*args, **named)
+        # In a thread: a step that waits for a container must not stop what else runs here.
+        said = await asyncio.to_thread(_contained, function, *args, **named)
+        return await said if inspect.isawaitable(said) else said
+    except SystemExit as left:
+        raise StepLeft(_left(left)) from left
+
+
+def _contained(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
+    """Call it; what it raises can be handed over to the loop."""
+    try:
+        return function(*args, **named)
+    except (SystemExit, StopIteration) as left:  # the loop would end at the one, and wait forever at the other
+        raise StepLeft(_left(left)) from left
+
+
+def _left(left: BaseException) -> str:
+    return f"{type(left).__name__}({', '.join(map(repr, left.args))})"
 
 
 def _parameters(function: Callable[..., Any]) -> list[str]:

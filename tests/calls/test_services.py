@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from stream_orchestrator.calls import services as module
+from stream_orchestrator.calls.api import Api
+from stream_orchestrator.calls.fetch import Fetcher
 from stream_orchestrator.calls.provider import Job, ServiceFault
 from stream_orchestrator.calls.providers import needs_of
 from stream_orchestrator.calls.service import CallService
@@ -16,6 +18,7 @@ from stream_orchestrator.calls.services import Services
 from stream_orchestrator.calls.settings import CallSettings
 from stream_orchestrator.errors import UsageError
 from stream_orchestrator.kernel.effects import Answer, ServiceRequest
+from stream_orchestrator.trust.addresses import AddressGuard
 from stream_orchestrator.trust.secrets import Secrets
 
 ENVIRON = {"SHOP_TOKEN": "tok-123456", "DESK_PASSWORD": "hunter-22", "KAFKA_SASL_PASSWORD": "never-this"}
@@ -68,6 +71,32 @@ async def test_a_fault_that_quotes_a_secret_is_masked(monkeypatch: pytest.Monkey
     calls, _ = served(monkeypatch, raising(ServiceFault("refused", "no: tok-123456", retryable=True, retry_after=3.0)))
     answer = await calls.attempt(request(secrets={"<m>": "shop_token"}))
     assert (answer.message, answer.retryable, answer.retry_after) == ("no: ***", True, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("secret", "url", "parts"),
+    [
+        ("s3crT/rest-of-it", "http://<m>/", ("s3crt", "rest-of-it")),
+        ("Pa?ssword", "<m>", ("Pa", "ssword")),
+        ("https://hooks.example/T0/B0", "<m>", ("hooks", "T0/B0")),
+        ("us:3r/x1", "http://<m>@a.example/", ("3r", "x1")),
+        ("ho%2Fst%3Ax", "http://<m>/", ("ho", "st")),
+    ],
+)
+async def test_no_message_names_a_part_of_a_secret_that_the_address_is_made_of(
+    secret: str, url: str, parts: tuple[str, ...]
+) -> None:
+    services = Services(ServiceSettings(), secrets=Secrets(environ={"SHOP_URL": secret}))
+    services._providers["api"] = Api(ServiceSettings(), fetcher=Fetcher(AddressGuard(), lookup=_nowhere))
+    asked = request(options={"url": url}, secrets={"<m>": "shop_url"})
+    answer = await CallService(CallSettings(), services=services).attempt(asked)
+    await services.close()
+    assert answer.error_type in {"unreachable", "bad_request"}
+    assert not [part for part in parts if part.lower() in answer.message.lower()]
+
+
+async def _nowhere(host: str, port: int) -> list[str]:
+    raise OSError(f"nobody knows {host}")
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ tasks:
 
 STEPS = """\
 import pathlib
+import sys
 
 HERE = pathlib.Path(__file__).parent
 LOG = HERE / "log.txt"
@@ -83,6 +84,26 @@ def stop(port):
 
 def clean():
     note("clean")
+
+
+def leaves(result):
+    sys.exit(0)
+
+
+async def leaves_later(result):
+    raise SystemExit
+
+
+def stops(result):
+    raise StopIteration
+
+
+def gone():
+    sys.exit(0)
+
+
+def interrupted():
+    raise KeyboardInterrupt
 """
 
 HEAD = """\
@@ -169,6 +190,30 @@ def test_a_failed_setup_runs_no_test_and_still_tears_down(play: Any) -> None:
     assert [(test["name"], test["status"]) for test in found["tests"]] == [("a", "error"), ("teardown", "error")]
     assert found["tests"][0]["failures"] == ["setup: `breaks` raised OSError: no disk"]
     assert noted == ["start", "clean"]
+
+
+@pytest.mark.parametrize("name", ["leaves", "leaves_later", "stops"])
+def test_a_check_that_leaves_fails_its_test_and_the_others_still_run(play: Any, name: str) -> None:
+    tests = f"  - {{name: one, inputs: {{n: 1}}, validate: [{name}]}}\n  - {{name: two, inputs: {{n: 1}}}}\n"
+    code, found, _, noted = play(f"tests:\n{tests}teardown: [gone, clean]\n")
+    assert [test["status"] for test in found["tests"]] == ["failed", "passed", "error"]
+    assert found["tests"][0]["failures"][0].startswith(f"{name}: StepLeft: ")
+    assert found["tests"][2]["failures"] == ["teardown: `gone` raised StepLeft: SystemExit(0)"]
+    assert (code, noted) == (1, ["clean"])
+
+
+def test_a_setup_that_leaves_has_failed(play: Any) -> None:
+    code, found, _, noted = play("setup: [gone]\ntests: [{name: a, inputs: {n: 1}}]\nteardown: [clean]\n")
+    assert found["tests"][0]["failures"] == ["setup: `gone` raised StepLeft: SystemExit(0)"]
+    assert (code, noted) == (1, ["clean"])
+
+
+def test_an_interrupt_in_a_teardown_step_stops_no_other_step(write: Write, tmp_path: Path) -> None:
+    write("double.yaml", PIPELINE)
+    write("steps.py", STEPS)
+    text = HEAD + "tests: [{name: a, inputs: {n: 1}}]\nteardown: [interrupted, clean]\n"
+    assert main(["test", str(write("double_integration.yaml", text))]) == 130
+    assert (tmp_path / "log.txt").read_text().splitlines() == ["clean"]
 
 
 def test_a_name_that_setup_did_not_give_is_an_error_of_that_test_alone(play: Any) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from pathlib import Path
+from random import Random
 from urllib.parse import quote, quote_plus
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +25,48 @@ def test_no_text_shows_a_secret_in_any_of_its_usual_forms(secret: str, before: s
     masker = Masker([secret])
     for form in (secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1], secret.encode().hex()):
         assert form not in masker.text(before + form + after).replace(MASK, "") or form in before + after
+
+
+def _quoted(char: str, how: int) -> str:
+    """A character as it is, or in one of the ways that clients and servers write it."""
+    in_url = "".join(f"%{byte:02{'Xx'[how % 2]}}" for byte in char.encode())
+    ways = [char, in_url, in_url, in_url.replace("%", "%25"), json.dumps(char)[1:-1]]
+    return "+" if char == " " and how % 3 == 0 else ways[how % len(ways)]
+
+
+@given(SECRET, AROUND, AROUND, st.randoms(use_true_random=False))
+def test_whichever_of_its_characters_are_quoted_a_secret_is_hidden(
+    secret: str, before: str, after: str, random: Random
+) -> None:
+    said = "".join(_quoted(char, random.randrange(30)) for char in secret)
+    masked = Masker([secret]).text(f"{before}|{said}|{after}")
+    assert MASK in masked
+    assert said not in masked.replace(MASK, "") or said in before + after
+
+
+@pytest.mark.parametrize(
+    ("secret", "said"),
+    [
+        ("correct horse! battery", "correct+horse!+battery"),
+        ("Summer%2024!", "Summer 24!"),
+        ("Summer%2024!", "Summer+24!"),
+        ("Summer%2024!", "Summer%2520%32%34!"),
+        ('s3cr"t/key!x', "s3cr%22t/key!x"),
+        ("Pa$$w0rd<>!", "Pa$$w0rd%3C%3e!"),
+        ("Pa$$w0rd<>!", "Pa$$w0rd\\u003c\\u003E!"),
+        ("a+b+c+d", "a b c d"),
+        ("pässwörter", "p%C3%A4ssw%c3%b6rter"),
+    ],
+)
+def test_a_secret_that_an_address_quotes_in_part_is_hidden(secret: str, said: str) -> None:
+    assert Masker([secret]).text(f"http://host/a?k={said}&n=1") == "http://host/a?k=***&n=1"
+
+
+def test_text_that_is_hostile_to_patterns_is_masked_in_no_time() -> None:
+    masker = Masker(["%25" * 20, "%" * 30, "+ " * 20 + "x"])
+    started = time.monotonic()
+    masker.text("%25" * 100_000 + "+ " * 100_000)
+    assert time.monotonic() - started < 5
 
 
 @given(SECRET, st.binary(max_size=20), st.binary(max_size=20))
