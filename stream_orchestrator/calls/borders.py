@@ -4,8 +4,8 @@ Promises
   * `data_residency`: every service that a pipeline may ask has a region, and it is the pipeline's. One whose region
     nobody has said is refused: nobody knows where it is.
   * `encryption_in_transit`: an address without TLS is refused.
-  * `encryption_at_rest` and `budget_limit`, which this version does not keep by itself, are refused where they would be
-    broken.
+  * `encryption_at_rest` without a key, and `budget_limit`, which this version does not keep by itself, are refused
+    where they would be broken.
   * This machine is exempt from the first two: the embedded broker, the offline models, services on loopback. Scripts
     that open connections of their own are not seen here.
 """
@@ -20,6 +20,7 @@ from stream_orchestrator.errors import MissingError
 from stream_orchestrator.plan.model import Plan
 from stream_orchestrator.plan.models import SERVICES
 from stream_orchestrator.trust.addresses import is_plain, is_this_machine
+from stream_orchestrator.trust.sealing import SETTING
 
 HERE = frozenset({"offline", "files"})  # services that are no other machine
 REGION = "STREAM_ORCHESTRATOR__CALLS__REGIONS__"
@@ -38,7 +39,7 @@ def refuse_crossings(
     stores: bool = False,
 ) -> None:
     """MissingError that names every promise that would be broken. `plain_brokers`: brokers reached without TLS;
-    `stores`: a broker writes to disks of which nobody has said that they are encrypted.
+    `stores`: a broker writes what nobody seals to disks of which nobody has said that they are encrypted.
     """
     brokers = tuple(plain_brokers)
     found = [
@@ -81,7 +82,8 @@ def _unkept(plan: Plan, calls: CallSettings, services: ServiceSettings, *, store
     """Promises that this version cannot keep by itself: nobody shall believe that it does."""
     if plan.guards.at_rest and stores:
         said = f"{plan.title!r} wants `encryption_at_rest`, and events would stand in plain text in topics and tables"
-        yield said, f"encrypt the broker's disks and set {DISKS}=true, or use the embedded broker (memory only)"
+        key = f"set {SETTING} to 32 bytes in base64, the same on every worker (openssl rand -base64 32)"
+        yield said, f"{key}, or encrypt the broker's disks and set {DISKS}=true"
     spends = any(service in SERVICES for service in _asked(plan, calls, services))
     if plan.guards.budget and spends and calls.budgets == "refuse":
         said = f"{plan.title!r} has a budget of {plan.guards.budget}, and nothing would stop the spending"

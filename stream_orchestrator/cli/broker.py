@@ -6,14 +6,17 @@ small broker, so its limits have to be known on both sides.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 
 from stream_orchestrator.cli.logs import hush
 from stream_orchestrator.cli.surroundings import configured
 from stream_orchestrator.errors import MissingError
-from stream_orchestrator.spec.settings import Kafka
+from stream_orchestrator.spec.settings import Kafka, Trust
 from stream_orchestrator.streaming.settings import StreamSettings, parse_broker, settings_from
+from stream_orchestrator.trust.sealing import SETTING, Seal
 
 SHARED = "embedded://"
 
@@ -23,8 +26,15 @@ def given_broker(broker: str | None) -> StreamSettings | None:
     kafka = configured().section(Kafka)
     text = broker or kafka.bootstrap_servers or ""
     if text.startswith(SHARED):
-        return StreamSettings(bootstrap=parse_broker(text.removeprefix(SHARED)), embedded=True)
-    return settings_from(broker, kafka)
+        return StreamSettings(bootstrap=parse_broker(text.removeprefix(SHARED)), embedded=True, seal=_seal())
+    settings = settings_from(broker, kafka)
+    return settings and replace(settings, seal=_seal())
+
+
+def _seal() -> Seal | None:
+    trust = configured().section(Trust)
+    former = (trust.former_encryption_key,) if trust.former_encryption_key else ()
+    return Seal(trust.encryption_key, former) if trust.encryption_key else None
 
 
 def existing_broker(broker: str | None) -> StreamSettings:
@@ -50,7 +60,20 @@ async def any_broker(broker: str | None) -> AsyncIterator[StreamSettings]:
     from stream_orchestrator.streaming.brokers import EmbeddedBroker
 
     async with EmbeddedBroker() as embedded:
-        yield embedded.settings
+        with session_key(embedded.session_key):
+            yield embedded.settings
+
+
+@contextmanager
+def session_key(key: str) -> Iterator[None]:
+    """The embedded broker's key, for the processes that we start beside it; one that is set already stays."""
+    had = SETTING in os.environ
+    os.environ.setdefault(SETTING, key)
+    try:
+        yield
+    finally:
+        if not had:
+            os.environ.pop(SETTING, None)
 
 
 def address_of(settings: StreamSettings) -> str:

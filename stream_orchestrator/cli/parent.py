@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from stream_orchestrator.cli import voice
-from stream_orchestrator.cli.broker import address_of, given_broker
+from stream_orchestrator.cli.broker import address_of, given_broker, session_key
 from stream_orchestrator.cli.orders import Orders
 from stream_orchestrator.streaming.core.supervisor import Patience, Supervisor, broker_reachable
 from stream_orchestrator.streaming.settings import StreamSettings
@@ -89,6 +89,7 @@ def _broker(broker: str | None) -> Iterator[StreamSettings]:
     asyncio.run(embedded.start())
     try:
         voice.say(f"embedded broker: --broker {address_of(embedded.settings)} reaches it while this runs")
-        yield embedded.settings
+        with session_key(embedded.session_key):
+            yield embedded.settings
     finally:
         asyncio.run(embedded.stop())

@@ -11,13 +11,8 @@ from stream_orchestrator.spec.pipeline import Pipeline, Privacy, Security
 from stream_orchestrator.spec.problems import Problem
 
 RUN_SECONDS = 86_400.0
-_GUARD = {("security", "encryption_at_rest"): "at_rest", ("cost_management", "budget_limit"): "budget"}
+_GUARD = {("cost_management", "budget_limit"): "budget"}
 _AT_START = (
-    (
-        ("security", "encryption_at_rest"),
-        "this version does not encrypt what it stores: a worker starts only where nothing is stored, or its disks are",
-        "the embedded broker keeps all in memory; for others say `kafka: {encrypted_disks: true}` in the config",
-    ),
     (
         ("cost_management", "budget_limit"),
         "this version does not keep budgets: a worker starts only where no call costs money",

@@ -140,6 +140,8 @@ class Trust(Spec):
     noun: ClassVar[str] = "`trust`"
 
     network: Literal["deny"] | None = about("`deny`: no script reaches the network, whatever a `sandbox` says")
+    encryption_key: Text | None = about("32 bytes in base64, for `encryption_at_rest`; the same on every worker")
+    former_encryption_key: Text | None = about("the one before it, for what it has sealed")
     fingerprint_key: Text | None = about("the key of `context.fingerprint`, the same on every worker")
 
 

@@ -13,7 +13,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -25,8 +25,11 @@ from stream_orchestrator.streaming.ending import started, stopped
 from stream_orchestrator.streaming.faults import translated
 from stream_orchestrator.streaming.records import Record
 from stream_orchestrator.streaming.settings import MIB, StreamSettings
+from stream_orchestrator.trust.sealing import opened
 
 ANSWER_WITHIN = 10.0
+# Topics that may hold bytes of anybody: what looks sealed there, and is not by us, is shown as it is.
+ANYBODYS = (".input", ".ingest", ".dlq")
 TICK = 0.5  # how long one poll may wait: it bounds how late a time-out is noticed
 
 
@@ -220,7 +223,7 @@ class Reader:
         with translated(self._settings.bootstrap):
             self._consumer.resume(*self._consumer.paused())
             found = await self._consumer.getmany(timeout_ms=max(0, round(wait * 1000)), max_records=limit)
-        return [record_of(raw) for raws in found.values() for raw in raws]
+        return [self._record(raw) for raws in found.values() for raw in raws]
 
     async def at(self, topic: str, partition: int, offset: int, *, timeout: float = ANSWER_WITHIN) -> Record | None:
         """The one record at that position, or None. Where the reader stands otherwise is lost."""
@@ -240,7 +243,17 @@ class Reader:
                 return None
             finally:
                 self._consumer.pause(part)
-        return record_of(raw) if raw.offset == offset else None
+        return self._record(raw) if raw.offset == offset else None
+
+    def _record(self, raw: Any) -> Record:
+        record = record_of(raw)
+        try:
+            value = opened(record.value, self._settings.seal, record.topic)
+        except MissingError:
+            if record.topic.endswith(ANYBODYS):
+                return record
+            raise
+        return record if value is record.value else replace(record, value=value)
 
     async def end(self, topic: str, partition: int) -> int:
         """The offset that the next record of that partition will have (on the embedded broker it may be too low)."""

@@ -64,6 +64,14 @@ def house_specs(prefix: str) -> list[TopicSpec]:
     ]
 
 
+def sealed_topics(prefix: str, plans: Sequence[Plan]) -> frozenset[str]:
+    """How the topics begin that hold payloads of these plans and are ours: theirs, and those that all share."""
+    own = {f"{names.app_id(prefix, plan)}." for plan in plans}
+    doors = {names.ingest_topic(prefix, plan.slug) for plan in plans}
+    shared = (names.calls_topic(prefix, ""), names.state_topic(prefix), names.house_dlq_topic(prefix))
+    return frozenset({*own, *doors, *shared})
+
+
 def state_specs(prefix: str) -> list[TopicSpec]:
     """The topics of state that outlives runs."""
     topic, table = names.state_topic(prefix), names.state_table(prefix)

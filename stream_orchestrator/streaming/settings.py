@@ -15,6 +15,7 @@ from typing import Any
 from stream_orchestrator.errors import MissingError, UsageError
 from stream_orchestrator.spec.settings import Kafka, SaslMechanism, SecurityProtocol
 from stream_orchestrator.trust.addresses import is_this_machine
+from stream_orchestrator.trust.sealing import Seal
 
 SECTION = "STREAM_ORCHESTRATOR__KAFKA__"
 EMBEDDED = "embedded"
@@ -27,7 +28,7 @@ class StreamSettings:
     """One cluster and our manners there. Times are in seconds; 0 means the default of the broker's kind.
 
     `instance_id` makes group membership static: a restarted process is back without a rebalance. It is the stem; each
-    app adds its own ending.
+    app adds its own ending. `seal` opens what is sealed in topics; whether anything is sealed, the worker decides.
     """
 
     bootstrap: str
@@ -45,6 +46,7 @@ class StreamSettings:
     sasl_username: str | None = None
     sasl_password: str | None = field(default=None, repr=False)
     encrypted_disks: bool = False
+    seal: Seal | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # The embedded broker's join waits half a session, and it has no static members to protect: short there.

@@ -62,6 +62,7 @@ from stream_orchestrator.streaming.serving import (
     WorkerSettings,
     house_specs,
     pipeline_specs,
+    sealed_topics,
     services_of,
     state_partitions,
     state_specs,
@@ -123,6 +124,7 @@ class Worker:
         self._tails = Tails(settings.stream, settings.prefix, clock=clock)
         self._notebook = Notebook(results=self._tails, clock=clock, send=self._tell_state, sleep=asyncio.sleep)
         self._started = False
+        self._sealed: frozenset[str] = frozenset()  # slugs whose ingest holds nothing but what we have sealed
 
     # --- life ----------------------------------------------------------------------------------------------------
 
@@ -136,6 +138,7 @@ class Worker:
         await self._deployments.start()
         mine = [await self._deploy(plan) for plan in self._plans]
         served = [*mine, *await self._still_running(mine)]
+        self._seal(served)
         stateful = await self._open_state(served)
         await asyncio.gather(*(pool.start() for pool in {self._pool(deployed.plan) for deployed in served}))
         await self._stream.start()
@@ -156,12 +159,33 @@ class Worker:
     def _refuse_crossings(self) -> None:
         stream, services = self._settings.stream, ServiceSettings.of(self._settings.config)
         calls = self._calls.settings
-        # What is too large for a record goes to a folder, whatever the broker does.
-        stores = not stream.encrypted_disks and (not stream.embedded or self._blobs is not None)
+        stores = not (stream.embedded or stream.encrypted_disks or stream.seal is not None)
         refuse_crossings(self._plans, calls, services, plain_brokers=stream.plain_servers, stores=stores)
         for plan in self._plans:
             if plan.guards.tls:
                 log.info("%s: TLS everywhere but on this machine (embedded broker, loopback)", plan.slug)
+
+    def _seal(self, served: Sequence[Deployment]) -> None:
+        """Seal what the topics of versions that want it hold, and what shared ones do."""
+        wanting = [each.plan for each in served if each.plan.guards.at_rest]
+        if not wanting:
+            return
+        stream = self._settings.stream
+        if self._blobs is not None and not stream.encrypted_disks:
+            raise MissingError(
+                f"{wanting[0].title!r} wants `encryption_at_rest`, and large values would lie in plain files",
+                hint="leave out `blobs.url`, or encrypt the disks and say so: `kafka: {encrypted_disks: true}`",
+            )
+        if stream.seal is None:
+            refuse_crossings(
+                wanting,
+                self._calls.settings,
+                ServiceSettings.of(self._settings.config),
+                stores=not (stream.embedded or stream.encrypted_disks),
+            )
+            return
+        self._sealed = frozenset(plan.slug for plan in wanting)
+        self._stream.seal_in(sealed_topics(self._settings.prefix, wanting))
 
     async def crashed(self) -> BaseException:
         """Wait for the first failure of ours: the process must end then."""
@@ -405,6 +429,7 @@ class Worker:
                 codec=ingest.Codec(),
                 on_due=doors.on_due,
                 on_recovered=doors.on_recovered if door.topic == input_topic else nothing,
+                foreign=frozenset({input_topic} if slug in self._sealed else {input_topic, ingest_topic}),
             )
             for door in doors.doors()
         ]

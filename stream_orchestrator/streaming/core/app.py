@@ -285,7 +285,7 @@ class App:
             clock=self._clock,
         )
         span = SPAN_PER_SLOT * self.spec.max_in_flight
-        desk = Desk(part, self.spec, room=self._room, pause=self._pause, span=span)
+        desk = Desk(part, self.spec, room=self._room, pause=self._pause, span=span, seal=self._settings.seal)
         return Seat(part, desk, member=member, start=self._start)
 
     def _lose(self, seat: Seat) -> None:

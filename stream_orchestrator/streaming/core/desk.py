@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from stream_orchestrator.errors import MissingError
 from stream_orchestrator.streaming.core.chunk import Chunk, record_of
 from stream_orchestrator.streaming.core.model import Agent, AppSpec
 from stream_orchestrator.streaming.core.partition import Partition, State
 from stream_orchestrator.streaming.core.room import Room
 from stream_orchestrator.streaming.core.tracker import OffsetTracker
+from stream_orchestrator.streaming.records import Record
+from stream_orchestrator.trust.sealing import Seal, opened
 
 BURST = 128  # records decided before the loop gets a turn: heartbeats and the producer's lanes live there
 HIGH_RECORDS, LOW_RECORDS = 1000, 250  # of one inbox partition, fetched and not yet delivered
@@ -50,12 +53,20 @@ class Desk:
     """
 
     def __init__(
-        self, part: Partition, spec: AppSpec, *, room: Room, pause: Callable[[str, int, bool], None], span: int
+        self,
+        part: Partition,
+        spec: AppSpec,
+        *,
+        room: Room,
+        pause: Callable[[str, int, bool], None],
+        span: int,
+        seal: Seal | None = None,
     ) -> None:
         self.part = part
         self.inboxes = {agent.topic: Inbox(agent) for agent in spec.agents}
         self.records = self.adopted = 0
         self._spec = spec
+        self._seal = seal
         self._room = room
         self._pause = pause
         self._span = span
@@ -152,7 +163,7 @@ class Desk:
         return delivered
 
     def _open(self, inbox: Inbox, tracker: OffsetTracker, raw: object) -> None:
-        record = record_of(raw)
+        record = self._record_of(raw)
         if not tracker.enter(record.offset):
             self.adopted += 1
             return
@@ -162,6 +173,16 @@ class Desk:
             tracker.finish(record.offset)
         else:
             self.part.run(work, lambda: tracker.finish(record.offset))
+
+    def _record_of(self, raw: object) -> Record:
+        record = record_of(raw)
+        try:
+            value = opened(record.value, self._seal, record.topic)
+        except MissingError:
+            if record.topic in self._spec.foreign:
+                return record
+            raise
+        return record if value is record.value else replace(record, value=value)
 
     def _regulate(self, inbox: Inbox) -> None:
         heavy = inbox.records >= HIGH_RECORDS or inbox.bytes >= HIGH_BYTES

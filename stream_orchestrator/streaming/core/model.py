@@ -78,6 +78,7 @@ def nothing_due(_part: Partition, _key: bytes) -> Awaitable[None] | None:
 class AppSpec:
     """One consumer group: its inboxes, its rows, and what to do at the turns of a partition's life.
 
+    `foreign` are inboxes whose records may be anybody's bytes: what only looks sealed there is a record like any other.
     `on_recovered` ends before the first record is delivered. `on_revoking` posts what it has to say before it returns
     (nothing is sent afterwards); its work has 2 s for all partitions together, and the partition may come back.
     """
@@ -91,6 +92,7 @@ class AppSpec:
     on_recovered: Callable[[Partition], Awaitable[None] | None] = nothing
     on_revoking: Callable[[Partition], Awaitable[None] | None] = nothing
     max_in_flight: int = 1024
+    foreign: frozenset[str] = frozenset()
 
     @property
     def topics(self) -> tuple[str, ...]:

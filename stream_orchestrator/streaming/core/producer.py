@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -32,7 +32,20 @@ class Producer:
     def __init__(self, settings: StreamSettings) -> None:
         self._settings = settings
         self._client: AIOKafkaProducer | None = None
+        self._sealed_in: tuple[str, ...] = ()
         self._lines: dict[MessageBatch, list[tuple[int, Told]]] = {}  # who is waiting for each batch, by record
+
+    def seal_in(self, topics: Collection[str]) -> None:
+        """From now on what goes to topics that begin so is sealed, with the key of the settings."""
+        if self._settings.seal is None:
+            raise HouseError("there is no key to seal with")
+        self._settings.seal.check()
+        self._sealed_in = tuple(topics)
+
+    def _sealed(self, topic: str, value: bytes | None) -> bytes | None:
+        if value is None or not self._sealed_in or self._settings.seal is None:
+            return value
+        return self._settings.seal.seal(value, topic) if topic.startswith(self._sealed_in) else value
 
     async def start(self) -> None:
         """Connect."""
@@ -74,7 +87,7 @@ class Producer:
         partitions = client._metadata._partitions.get(topic)
         if not partitions or (partition is not None and partition not in partitions):
             return False
-        headers = list(headers)
+        headers, value = list(headers), self._sealed(topic, value)
         if DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, headers) > client._max_request_size:
             return False
         if partition is None:
@@ -121,6 +134,7 @@ class Producer:
         client = self._client
         if client is None:
             raise HouseError("the producer is not running")
+        value = self._sealed(topic, value)
         while True:
             try:
                 if key is None and value is None:

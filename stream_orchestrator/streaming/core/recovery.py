@@ -11,6 +11,7 @@ from stream_orchestrator.streaming.core.changelog import Inheritance, Replay
 from stream_orchestrator.streaming.core.model import APPLY_HINT
 from stream_orchestrator.streaming.ending import started, stopped
 from stream_orchestrator.streaming.settings import StreamSettings
+from stream_orchestrator.trust.sealing import Seal, opened
 
 CHUNK = 5000  # records folded before the loop gets a turn
 
@@ -30,20 +31,21 @@ async def read_changelog(settings: StreamSettings, topic: str, number: int, *, e
         replay = Replay()
         while True:
             for records in (await consumer.getmany(tp, timeout_ms=500, max_records=CHUNK)).values():
-                if _fold(replay, records, epoch):
+                if _fold(replay, records, epoch, settings.seal):
                     return replay.inheritance(epoch)
     finally:
         await stopped(consumer.stop(), consumer)
 
 
-def _fold(replay: Replay, records: list[Any], epoch: int) -> bool:
+def _fold(replay: Replay, records: list[Any], epoch: int, seal: Seal | None) -> bool:
     for record in records:
         if record.offset > epoch:
             raise HouseError(
                 f"the begin at {epoch} of {record.topic}/{record.partition} is gone: somebody emptied the topic",
                 hint=APPLY_HINT,
             )
-        replay.read(record.offset, record.key, record.value, record.headers)
+        value = opened(record.value, seal, record.topic)
+        replay.read(record.offset, record.key, value, record.headers)
         if record.offset == epoch:
             return True
     return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from aiokafka.errors import KafkaError
 
@@ -40,6 +40,10 @@ class Stream:
         """Connect, and start the producer."""
         self._crash = asyncio.get_running_loop().create_future()
         await self._producer.start()
+
+    def seal_in(self, topics: Collection[str]) -> None:
+        """Seal whatever goes to topics that begin so."""
+        self._producer.seal_in(topics)
 
     async def add(self, spec: AppSpec) -> App:
         """Check the topics and join; `App.ready` is set when the first assignment is served."""
