@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from stream_orchestrator.errors import SpecError, UsageError
 from stream_orchestrator.spec.documents import Document, read
+from stream_orchestrator.spec.hushed import hushed
 from stream_orchestrator.spec.kinds import CONFIG
 from stream_orchestrator.spec.loader import load_file
 from stream_orchestrator.spec.located import Located
@@ -50,7 +51,7 @@ def chosen(given: Path, env: str) -> Path:
 
 def chain(file: Path, env: str) -> list[Document]:
     """The file and all that it extends, the lowest first; each checked. SpecError with all that is wrong in one."""
-    documents = load_file(file)
+    documents = _loaded(file)
     if any(each.part for each in documents):
         found = _chain_of_parts(documents, env)
     else:
@@ -74,7 +75,7 @@ def _chain_of_files(file: Path, documents: Sequence[Located]) -> list[Located]:
         if not path.is_file():
             _refuse(found[-1], f"there is no file `{target}`", f"it would be {path}")
         seen.append(path)
-        found.append(_only(load_file(path)))
+        found.append(_only(_loaded(path)))
     return found
 
 
@@ -93,6 +94,10 @@ def _chain_of_parts(documents: Sequence[Located], env: str) -> list[Located]:
             _refuse(parts[seen[-1]], f"there is no file `{target}` in this text", f"it holds {', '.join(parts)}")
         seen.append(path)
     return [parts[each] for each in seen]
+
+
+def _loaded(file: Path) -> list[Located]:
+    return [hushed(each) for each in load_file(file)]
 
 
 def _only(documents: Sequence[Located]) -> Located:

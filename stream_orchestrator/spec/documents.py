@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from stream_orchestrator.errors import SpecError
 from stream_orchestrator.spec import kinds
 from stream_orchestrator.spec.fields import kind_name
+from stream_orchestrator.spec.hushed import hushed
 from stream_orchestrator.spec.loader import load_file
 from stream_orchestrator.spec.located import Located
 from stream_orchestrator.spec.pipeline import Pipeline, is_semver
@@ -28,6 +29,7 @@ from stream_orchestrator.spec.translate import problems_of
 from stream_orchestrator.spec.unbuilt import unbuilt_in_config, unbuilt_in_pipeline
 
 _FILE_VERSION = re.compile(r"-v(\d[^/]*)$")
+_CONFIG_FOLDER = "config"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +64,11 @@ def read_file(path: FilePath | str) -> list[Document]:
 
 def read(located: Located, *, kind: str = "") -> Document:
     """The document, checked as far as it can be by itself. `kind` says what it is, where that is known already."""
+    kind = kind or kind_of(located.data, located.path)
+    if kind == kinds.CONFIG or (not located.readable and located.path.parent.name == _CONFIG_FOLDER):
+        located = hushed(located)  # what is wrong with settings may stand beside a secret, or be one
     problems = Problems()
     problems.extend(located.problems)
-    kind = kind or kind_of(located.data, located.path)
     model = None
     if located.readable:
         if isinstance(located.data, dict):
@@ -87,7 +91,7 @@ def kind_of(data: Any, path: FilePath | str = "") -> str:
         found = next((kind.name for kind in kinds.KINDS if any(key in data for key in kind.telling_keys)), None)
         if found:
             return found
-        if FilePath(path).parent.name == "config":
+        if FilePath(path).parent.name == _CONFIG_FOLDER:
             return kinds.CONFIG
     return kinds.PIPELINE
 

@@ -45,8 +45,7 @@ class Layers:
 
         def origin(path: Path) -> Origin:
             mark = located.mark(path)
-            source = located.lines[mark.line - 1] if mark.line <= len(located.lines) else ""
-            return Origin(file=located.file, mark=mark, source=source)
+            return Origin(file=located.file, mark=mark, source=located.quoted_line(mark))
 
         self._merge(self.data, located.data, (), origin)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
@@ -28,6 +28,7 @@ class Located:
     `keys` holds the place of the key (of a list's item: of the item), `values` the place of the value.
     `problems` are those of the YAML itself; with a syntax error `data` is None and `readable` is False.
     `part` is the path that a text of several files gives this one (see `spec.bundles`), else empty.
+    `quoted` is how a problem shows a line: as it is, or without its values (see `spec.hushed`).
     `lent` are values that stand elsewhere: their file, place and line there.
     """
 
@@ -41,6 +42,7 @@ class Located:
     readable: bool = True
     part: str = ""
     lent: Mapping[Path, tuple[str, Mark, str]] = field(default_factory=dict)
+    quoted: Callable[[str], str] = str
 
     @property
     def path(self) -> FilePath:
@@ -68,7 +70,7 @@ class Located:
     ) -> Problem:
         """A problem at the key `path`, or at `mark` where a finer place is known (see `inside`)."""
         mark = mark or self.mark(path)
-        file, source = self.file, self.lines[mark.line - 1] if mark.line <= len(self.lines) else ""
+        file, source = self.file, self.quoted_line(mark)
         if path in self.lent:
             file, mark, source = self.lent[path]
         return Problem(
@@ -84,6 +86,10 @@ class Located:
             file=file,
             source=source,
         )
+
+    def quoted_line(self, mark: Mark) -> str:
+        """The line of a place, as a problem shows it."""
+        return self.quoted(self.lines[mark.line - 1]) if mark.line <= len(self.lines) else ""
 
     def inside(self, path: Path, line: int, *, column: int = 1, width: int = 1) -> Mark:
         """The place of line `line` and column `column` (from 1) of the text at `path`: of a script, say.
