@@ -296,9 +296,7 @@ CASES: dict[str, Case] = {
     "model-selection-best-practices": Case(
         (Event({"text": "fine", "complex_document": "a treaty", "theme": "rivers"}, three_models),), "3 models"
     ),
-    "secure-pipeline": Case(
-        (Event({}, secured),), "1 helper, 2 secrets in the environment; nothing is at rest on the embedded broker"
-    ),
+    "secure-pipeline": Case((Event({}, secured),), "1 helper, 2 secrets in the environment; a key for the session"),
     "block-10": Case((Event({"data": [1, 2]}, leaked),), "", lint=("hard-coded-credential",)),
     "input-validation-pipeline": Case(
         (

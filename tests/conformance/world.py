@@ -5,6 +5,8 @@ Around them: a model server on loopback that answers, a page server, the author'
 
 from __future__ import annotations
 
+import asyncio
+import struct
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -145,7 +147,7 @@ async def answer(seen: Seen, request: web.Request) -> web.StreamResponse:
 @asynccontextmanager
 async def surroundings() -> AsyncIterator[tuple[ModelServer, dict[str, str]]]:
     """The model server, and the environment in which the worker finds all that it needs."""
-    async with ModelServer(default=answer) as models, _pages() as site:
+    async with ModelServer(default=answer) as models, _pages() as site, _clamd() as scanner:
         yield (
             models,
             {
@@ -157,6 +159,7 @@ async def surroundings() -> AsyncIterator[tuple[ModelServer, dict[str, str]]]:
                 "SECURE_API_KEY": "sk-conformance-secure",
                 "DATABASE_PASSWORD": "correct horse battery staple",
                 "STREAM_ORCHESTRATOR__FETCH__ALLOWED_HOSTS": "127.0.0.1",
+                "STREAM_ORCHESTRATOR__SCANNER__URL": scanner,
                 "SITE": site,
             },
         )
@@ -177,3 +180,21 @@ async def _pages() -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def _clamd() -> AsyncIterator[str]:
+    """A scanner that reads what it is given, as clamd does, and finds nothing in it."""
+
+    async def scan(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.readuntil(b"\0") == b"zINSTREAM\0"
+        while (size := struct.unpack(">I", await reader.readexactly(4))[0]) != 0:
+            await reader.readexactly(size)
+        writer.write(b"stream: OK\0")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(scan, "127.0.0.1", 0)
+    async with server:
+        host, port = server.sockets[0].getsockname()[:2]
+        yield f"tcp://{host}:{port}"
