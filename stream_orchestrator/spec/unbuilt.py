@@ -52,10 +52,6 @@ def _is_key(value: Any) -> bool:
     return bool(value == "key")
 
 
-def _is_address(value: Any) -> bool:
-    return isinstance(value, str) and "://" in value and not value.startswith("file://")
-
-
 _HOSTS = "a list of hosts would not be kept: write `true` to open the network, or `false`"
 
 _TABLES = "state is kept in topic tables, always"
@@ -86,7 +82,6 @@ TABLE = (
     _matters("component", "error_handling", "write it in each task"),
     _costs("component", "cache_config", "nothing is cached yet"),
     _costs("config", "channels", "nobody is told yet; watch the metrics instead"),
-    _matters("config", "blobs.url", "only folders are built: give the path of one that all workers share", _is_address),
     _costs("task", "cache_config", "nothing is cached yet"),
     _costs("task", "cache_key", "nothing is cached yet"),
     _costs("task", "cache_ttl", "nothing is cached yet"),

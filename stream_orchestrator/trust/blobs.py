@@ -1,4 +1,4 @@
-"""Where values are kept that are too large for a record: a folder that all workers share.
+"""Where values are kept that are too large for a record: a folder that all workers share, or an S3-compatible store.
 
 Layout: `<root>/<yyyymmddhh>/<sha256>`. The hour (UTC) is the one in which nobody needs the value any more; when it has
 passed, the whole folder of that hour may go.
@@ -55,6 +55,11 @@ def is_place(place: str) -> bool:
     return bool(_HOUR.fullmatch(hour) and _NAME.fullmatch(name))
 
 
+def is_hour(name: str) -> bool:
+    """Whether this is the name of an hour, as we make it."""
+    return _HOUR.fullmatch(name) is not None
+
+
 def store_of(config: Configuration) -> Blobs | None:
     """The store that the settings name, or None."""
     url = config.section(settings.Blobs).url
@@ -66,10 +71,14 @@ def blobs_at(url: str) -> Blobs:
     parts = urlsplit(url)
     if parts.scheme == "file" and parts.netloc in {"", "localhost"}:
         return FolderBlobs(Path(unquote(parts.path)))
+    if parts.scheme == "s3" and parts.netloc:
+        from stream_orchestrator.trust.s3_blobs import S3Blobs
+
+        return S3Blobs(parts.netloc, parts.path.strip("/"))
     if parts.scheme and "://" in url:
         raise MissingError(
-            f"`blobs.url` is {parts.scheme}://..., and only folders can be used",
-            hint="give the path of a folder that all workers share",
+            f"`blobs.url` is {parts.scheme}://..., and only folders and s3:// can be used",
+            hint="give the path of a folder that all workers share, or s3://BUCKET/PREFIX",
         )
     return FolderBlobs(Path(url))
 

@@ -283,7 +283,7 @@ def test_a_sweep_is_bounded_and_leaves_what_is_not_ours(store: FolderBlobs) -> N
 def test_an_address_of_a_store_that_is_none_is_refused_at_once(tmp_path: Path) -> None:
     assert blobs_at(str(tmp_path)).uri == tmp_path.as_uri()
     assert blobs_at((tmp_path / "a b").as_uri()).uri == (tmp_path / "a b").as_uri()
-    for url in ("s3://bucket/prefix", "https://example.com/x", "file://elsewhere/x"):
+    for url in ("s3:///prefix", "https://example.com/x", "file://elsewhere/x"):
         with pytest.raises(MissingError):
             blobs_at(url)
     (tmp_path / "file").write_text("in the way")
