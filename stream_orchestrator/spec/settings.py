@@ -176,5 +176,5 @@ class Blobs(Spec):
 
     noun: ClassVar[str] = "`blobs`"
 
-    url: Text | None = about("a folder that all workers share")
+    url: Text | None = about("a folder that all workers share, or `s3://bucket/prefix`")
     threshold: Bytes = about("outputs of scripts larger than this (at least 4 kB) are kept there", 1_000_000)
