@@ -24,7 +24,6 @@ from stream_orchestrator.calls.routing import SERVICES, service_of
 from stream_orchestrator.calls.service import CallService
 from stream_orchestrator.calls.service_settings import ServiceSettings
 from stream_orchestrator.calls.services import Services as RealServices
-from stream_orchestrator.calls.services import offline_message
 from stream_orchestrator.calls.settings import CallSettings
 from stream_orchestrator.errors import MissingError, SpecError
 from stream_orchestrator.kernel import events, ids, outside, results
@@ -289,6 +288,7 @@ def _either(calls: CallService, models: Models | None, services: Services | None
     ask_model, ask_service = _real(calls), _real(calls)
     if models is not None:
         ask_model = _asker(models)
+        ask_service = _at_hand(calls)
     if services is not None:
         ask_service = _servant(services)
 
@@ -302,13 +302,28 @@ def _real(calls: CallService) -> _Attempt:
     return lambda request, call_id: calls.attempt(request, call_id=call_id)
 
 
+def _at_hand(calls: CallService) -> _Attempt:
+    """Services that need no network; of the others, what the caller can do."""
+
+    async def attempt(request: ServiceRequest, call_id: str) -> Answer:
+        answer = await calls.attempt(request, call_id=call_id)
+        return answer if answer.error_type != "Offline" else _not_given(request.service)
+
+    return attempt
+
+
+def _not_given(service: str) -> Answer:
+    said = f"the service `{service}` is not asked where `models` or `services` are given"
+    return Answer(error_type="Offline", message=f'{said}: give an answer for it, as in services={{"{service}": ...}}')
+
+
 def _servant(services: Services) -> _Attempt:
     """Answers of services from what the caller gave."""
 
     async def attempt(request: ServiceRequest, call_id: str) -> Answer:
         given = services.get(request.service, services.get(ANY))
         if given is None:
-            return Answer(error_type="Offline", message=offline_message(request.service))
+            return _not_given(request.service)
         try:
             said = given(request)
             said = await said if inspect.isawaitable(said) else said

@@ -12,6 +12,7 @@ from stream_orchestrator.calls import faults
 from stream_orchestrator.calls.fetch import Fetcher, Page
 from stream_orchestrator.calls.provider import Job, ServiceFault
 from stream_orchestrator.calls.service_settings import ServiceSettings
+from stream_orchestrator.spec.scalars import holds_large_integer
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 IDEMPOTENCY_HEADER = "Idempotency-Key"
@@ -124,11 +125,15 @@ def _value(page: Page, *, again: bool) -> dict[str, Any]:
         return {**value, "body": base64.b64encode(page.body).decode(), "encoding": "base64"}
     if "json" in page.headers.get("content-type", "").lower() and text.strip():
         try:
-            return {**value, "json": orjson.loads(text)}
+            found = orjson.loads(text)
         except orjson.JSONDecodeError as error:
             raise ServiceFault(
                 "bad_answer", f"the API says that it answers JSON, and does not: {error}", retryable=again
             ) from error
+        if holds_large_integer(text):
+            said = "the API answers with an integer of more than 64 bits, and no record holds it exactly"
+            raise ServiceFault("bad_answer", said, retryable=again)
+        return {**value, "json": found}
     return {**value, "body": text}
 
 

@@ -5,6 +5,7 @@ Promises
   * A statement that writes is applied once for its key: the key is recorded in the same transaction, and a repeated
     attempt gives the recorded answer. Records stand in the table `stream_orchestrator_calls`, made when it is missing.
   * One that reads runs where the database refuses to write, if it is SQLite or PostgreSQL.
+  * One on SQLite works on the file of its address: it can attach no other, nor make one.
   * The address comes from a secret, and is in no message.
 """
 
@@ -41,7 +42,9 @@ JOURNAL = Table(
 )
 _READS = frozenset({"select", "values", "show", "explain", "with", "table"})
 _CHANGES = re.compile(r"\b(insert|update|delete|merge|into|nextval|setval)\b|\bfor\s+(no\s+key\s+)?update\b", re.I)
+_FORM = "it is written `postgresql://user:password@host:5432/name`, or `sqlite:////path/of/file.db`"
 _REFUSED = re.compile(r"readonly database|read-only transaction", re.I)
+_NOT_AUTHORIZED = "not authorized"  # all that SQLite says of what `_keeps_to_its_file` denies
 _LOCKED = re.compile(r"locked|busy|disk i/o", re.I)
 _COMMENTS = re.compile(r"/\*.*?\*/|--[^\n]*", re.S)
 
@@ -74,8 +77,8 @@ class Database:
         job.masker.add(said)
         try:
             url = make_url(said)
-        except exc.ArgumentError as error:
-            raise ServiceFault("bad_request", f"the secret `{name}` holds no SQLAlchemy URL") from error
+        except (exc.ArgumentError, ValueError) as error:
+            raise ServiceFault("bad_request", f"the secret `{name}` holds no SQLAlchemy URL: {_FORM}") from error
         if url.password:
             job.masker.add(url.password)
         if self._offline and url.get_backend_name() != "sqlite":
@@ -84,6 +87,7 @@ class Database:
 
     def _run(self, job: Job, url: URL, until: float) -> Any:
         statement, values = str(job.options["query"]), job.options.get("parameters") or {}
+        _refuse_maps(values, url)
         writes = job.options.get("writes")
         writes = not _only_reads(statement) if writes is None else bool(writes)
         sent = False
@@ -104,6 +108,15 @@ class Database:
                 self._engines.pop(next(iter(self._engines))).dispose()
             self._engines[name] = _made(url)
         return self._engines[name]
+
+
+def _refuse_maps(values: Mapping[str, Any], url: URL) -> None:
+    unfit = (dict, list) if url.get_backend_name() == "sqlite" else (dict,)
+    for name, value in values.items():
+        if isinstance(value, unfit):
+            kind = "a map" if isinstance(value, dict) else "a list"
+            said = f"the parameter `{name}` is {kind}, which no column takes: give one value of it, or its JSON as text"
+            raise ServiceFault("bad_request", said)
 
 
 def _made(url: URL) -> Engine:
@@ -127,6 +140,12 @@ def _made(url: URL) -> Engine:
 
 def _begins_nothing(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
+    connection.set_authorizer(_keeps_to_its_file)
+
+
+def _keeps_to_its_file(action: int, *_: Any) -> int:
+    # `ATTACH`, and `VACUUM INTO` by its way, make a file wherever a statement says.
+    return sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_ATTACH else sqlite3.SQLITE_OK
 
 
 @contextmanager
@@ -234,6 +253,8 @@ def _fault(error: exc.SQLAlchemyError, *, writes: bool, late: bool) -> ServiceFa
         return ServiceFault("timeout", f"the statement was stopped at its deadline: {said}", retryable=True)
     if _REFUSED.search(said):
         return ServiceFault("database_error", f"{said}; a statement that changes something says `writes: true`")
+    if said == _NOT_AUTHORIZED:
+        return ServiceFault("database_error", "a statement works on its own database: no other file can be attached")
     passes = isinstance(error, exc.OperationalError | exc.InterfaceError | exc.TimeoutError)
     if isinstance(getattr(error, "orig", None), sqlite3.Error):
         passes = bool(_LOCKED.search(said))  # its driver has one word for all that goes wrong

@@ -50,7 +50,8 @@ class Job:
     @property
     def max_size(self) -> int:
         """How many bytes may be read."""
-        return min(int(self.options.get("max_size") or MAX_SIZE), MOST_SIZE)
+        said = self.options.get("max_size")
+        return min(MAX_SIZE if said is None else int(said), MOST_SIZE)
 
 
 class Threads:

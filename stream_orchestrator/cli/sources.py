@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stream_orchestrator.cli import voice
@@ -12,9 +12,11 @@ from stream_orchestrator.cli.surroundings import configured
 from stream_orchestrator.errors import MissingError, UsageError
 from stream_orchestrator.plan.dependencies import missing_packages
 from stream_orchestrator.plan.functions import exists, functions_of, is_file
-from stream_orchestrator.plan.loading import load_path, load_plan
+from stream_orchestrator.plan.loading import Loaded, load_path, load_plan
 from stream_orchestrator.plan.model import Plan
 from stream_orchestrator.spec.problems import Problem, raise_errors, render
+
+ANOTHER = "give one of them another `version:` or another `name:`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,24 @@ def pipeline_of(text: str) -> str:
     return slug(text)
 
 
+def marked_twins(loaded: Iterable[Loaded]) -> Iterator[Loaded]:
+    """The same documents; one that differs from an earlier one of its name and version has that as an error."""
+    seen: dict[tuple[str, str], Loaded] = {}
+    for each in loaded:
+        plan = each.plan
+        other = seen.setdefault((plan.slug, plan.version), each) if plan else each
+        same = other.plan == plan or (other.plan and plan and other.plan.hash == plan.hash)
+        yield each if same else replace(each, problems=(*each.problems, _twin(each, other)))
+
+
+def _twin(loaded: Loaded, other: Loaded) -> Problem:
+    assert loaded.plan is not None, "only plans are compared"
+    said = f"`{loaded.plan.title}` is there in version {loaded.plan.version} already, and differs"
+    place = next((key for key in ("version", "name") if key in loaded.located.data), "tasks")
+    label = f"the other: {other.located.file}, document {other.located.index + 1}"
+    return loaded.located.problem("same-version", said, path=(place,), label=label, hint=ANOTHER)
+
+
 def _refuse_twins(plans: Sequence[Plan]) -> None:
     seen: dict[tuple[str, str], Plan] = {}
     for plan in plans:
@@ -157,7 +177,7 @@ def _refuse_twins(plans: Sequence[Plan]) -> None:
         if other.hash != plan.hash:
             raise UsageError(
                 f"two documents are `{plan.title}` in version {plan.version}, and they differ",
-                hint="give one of them another `version:` or another `name:`",
+                hint=ANOTHER,
             )
 
 

@@ -62,10 +62,18 @@ def warn_of_unknown(environ: Mapping[str, str]) -> None:
     from stream_orchestrator.spec.config import known_keys, strangers_in, variable_of
 
     known = [variable_of(tuple(key.split("."))) for key in known_keys()]
+    sections = sorted(set(map(_section, known)))
     for name in strangers_in(environ):
+        # What all begin with makes any two look alike: a wrong section is compared by itself.
         nearest = get_close_matches(name, known, 1)
+        if _section(name) not in sections:
+            nearest = [f"{PREFIX}{each}__..." for each in get_close_matches(_section(name), sections, 1)]
         hint = f"did you mean {nearest[0]}?" if nearest else "`config explain` lists the settings"
         warn(f"there is no setting {name}; it does nothing", hint=hint)
+
+
+def _section(variable: str) -> str:
+    return variable.removeprefix(PREFIX).partition("__")[0]
 
 
 def wants_traceback() -> bool:

@@ -73,6 +73,13 @@ def _positive_seconds(value: Any) -> float:
     return seconds
 
 
+def _some_bytes(value: Any) -> int:
+    found = _quantity(quantities.size)(value).bytes
+    if found == 0:
+        raise bad_value(f"`{value}` lets nothing be read", 'write a size above zero, such as "1MB"')
+    return found
+
+
 def _one_or_list(value: Any) -> Any:
     if isinstance(value, str):
         return [value]
@@ -82,9 +89,12 @@ def _one_or_list(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        got = "empty text" if isinstance(value, str) else kind_name(value)
-        raise bad_value(f"must be text, not {got}", "put it in quotes if it looks like a number or a word such as true")
+    if isinstance(value, str) and not value.strip():
+        raise bad_value("is empty, and must be text", "write the text; a key that is not needed can be left out")
+    if not isinstance(value, str):
+        raise bad_value(
+            f"must be text, not {kind_name(value)}", "put it in quotes if it looks like a number or a word such as true"
+        )
     return value
 
 
@@ -133,6 +143,7 @@ Seconds = Annotated[
 ]
 PositiveSeconds = Annotated[float, PlainValidator(_positive_seconds), _any_of("number", "string")]
 Bytes = Annotated[int, PlainValidator(lambda v: _quantity(quantities.size)(v).bytes), _any_of("integer", "string")]
+SomeBytes = Annotated[int, PlainValidator(_some_bytes), _any_of("integer", "string")]
 Fraction = Annotated[float, PlainValidator(lambda v: _quantity(quantities.share)(v).value), _any_of("number", "string")]
 Cores = Annotated[float, PlainValidator(lambda v: _quantity(quantities.cpu)(v).cores), _any_of("number", "string")]
 MoneyAmount = Annotated[quantities.Money, PlainValidator(_quantity(quantities.money)), _any_of("number", "string")]

@@ -8,8 +8,6 @@ Promises
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,7 +18,7 @@ from stream_orchestrator.errors import RunError
 from stream_orchestrator.spec.fields import kind_name
 from stream_orchestrator.spec.pipeline import InputValidation, Variable
 from stream_orchestrator.spec.sanitizing import sanitized
-from stream_orchestrator.spec.scalars import LARGEST_INTEGER, SMALLEST_INTEGER
+from stream_orchestrator.spec.scalars import holds_large_integer
 from stream_orchestrator.spec.uploads import Brought, FileRules
 from stream_orchestrator.spec.variables import VariableRule, compile_variable
 
@@ -28,7 +26,6 @@ Reason = Literal["not_json", "invalid_input", "too_large"]
 
 MAX_DEPTH = 100
 _WRITER_DEPTH = 254  # orjson writes so many levels; the rest is for what results wrap around a value
-_MAYBE_TOO_LARGE = re.compile(rb"\d{19}")  # 64 bits need 19 or 20 digits
 _SHOWN_ERRORS = 20
 
 
@@ -167,8 +164,8 @@ def parse(raw: bytes) -> dict[str, Any]:
         raise InvalidInput("invalid_input", (said,))
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _too_deep(payload):
         raise InvalidInput("invalid_input", (f"the payload is nested more than {MAX_DEPTH} levels deep",))
-    if _MAYBE_TOO_LARGE.search(raw):
-        _refuse_large_integers(raw)
+    if holds_large_integer(raw):
+        raise InvalidInput("invalid_input", ("an integer in the payload has more than 64 bits; send it as text",))
     return payload
 
 
@@ -181,15 +178,3 @@ def _too_deep(value: Any) -> bool:
     except orjson.JSONEncodeError:
         return True
     return False
-
-
-def _refuse_large_integers(raw: bytes) -> None:
-    # The fast reader turns them into floats, which changes them.
-    json.loads(raw, parse_int=_integer, parse_float=len)
-
-
-def _integer(text: str) -> int:
-    if len(text) > 21 or not SMALLEST_INTEGER <= int(text) <= LARGEST_INTEGER:
-        said = "an integer in the payload has more than 64 bits; send it as text"
-        raise InvalidInput("invalid_input", (said,))
-    return 0

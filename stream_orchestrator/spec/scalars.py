@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 
@@ -18,10 +19,35 @@ _BASES = {"0o": 8, "0x": 16}
 
 SMALLEST_INTEGER = -(2**63)
 LARGEST_INTEGER = 2**64 - 1
+_MAYBE_TOO_LARGE = re.compile(r"[0-9]{19}")  # 64 bits need 19 or 20 digits
 
 _TAGS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "null": (type(None),)}
 
 Scalar = str | int | float | bool | None
+
+
+class _TooLarge(Exception):
+    """An integer has more than 64 bits."""
+
+
+def holds_large_integer(raw: bytes | str) -> bool:
+    """Whether JSON that can be read holds an integer of more than 64 bits: the fast reader changes it to a float."""
+    text = raw if isinstance(raw, str) else raw.decode()
+    if not _MAYBE_TOO_LARGE.search(text):
+        return False
+    try:
+        json.loads(text, parse_int=_fitting, parse_float=len)
+    except _TooLarge:
+        return True
+    except RecursionError:  # too deep for any record: who keeps it refuses it for that
+        return False
+    return False
+
+
+def _fitting(text: str) -> int:
+    if len(text) > 21 or not SMALLEST_INTEGER <= int(text) <= LARGEST_INTEGER:
+        raise _TooLarge
+    return 0
 
 
 class BadScalar(ValueError):

@@ -12,8 +12,8 @@ from pydantic import (
 
 from stream_orchestrator.spec.common_tasks import BaseTask
 from stream_orchestrator.spec.fields import (
-    Bytes,
     CountOrTemplate,
+    SomeBytes,
     Spec,
     Text,
     Texts,
@@ -53,7 +53,7 @@ class WebScrapingTask(ServiceTask):
     url: Text | None = about(
         "the page; default: the one text variable whose name ends in `url` or whose regex begins with `^https?`"
     )
-    max_size: Bytes | None = about("the largest page that is read; default 5MB")
+    max_size: SomeBytes | None = about("the largest page that is read; default 5MB")
     obey_robots: bool | None = about("`false`: for pages of your own, robots.txt is not asked")
 
 
@@ -95,7 +95,7 @@ class ApiTask(ServiceTask):
     idempotency_header: Text | None = about(
         "the header that tells a repetition from a second request; default `Idempotency-Key`"
     )
-    max_size: Bytes | None = about("the largest answer that is read; default 5MB")
+    max_size: SomeBytes | None = about("the largest answer that is read; default 5MB")
 
     @model_validator(mode="after")
     def _one_body(self) -> ApiTask:
@@ -118,7 +118,7 @@ class FileTask(ServiceTask):
     content: Any = about("what is written: text, or any value as JSON")
     encoding: Literal["utf-8", "base64"] | None = about("`base64` for files that are no text; default `utf-8`")
     pattern: Text | None = about("which names `list` gives, such as `*.json`")
-    max_size: Bytes | None = about("the largest file that is read; default 5MB")
+    max_size: SomeBytes | None = about("the largest file that is read; default 5MB")
 
 
 class DatabaseTask(ServiceTask):

@@ -65,6 +65,9 @@ def failure(result: Result) -> tuple[str, int, bool]:
 
 
 async def test_a_service_that_is_not_given_is_not_asked(pipeline: Pipeline) -> None:
+    said = (await pipeline.run(EVENT, models="fine")).error or {}
+    assert "services={" in said["message"]
+    assert "--offline" not in said["message"]
     assert failure(await pipeline.run(EVENT, services={})) == ("Offline", 1, False)
     assert failure(await pipeline.run(EVENT, models="fine")) == ("Offline", 1, False)
 

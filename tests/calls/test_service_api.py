@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -161,6 +162,40 @@ async def test_json_that_is_none_is_asked_for_again_only_where_that_does_no_harm
     server.pages["/"] = says("{", kind="application/json")
     assert (await failed(api, "GET", {"url": server.url()})).retryable
     assert not (await failed(api, "POST", {"url": server.url()})).retryable
+
+
+@pytest.mark.parametrize(
+    ("said", "ok"),
+    [
+        ('{"id": 18446744073709551616}', False),
+        ("[-9223372036854775809]", False),
+        ('{"id": ' + "9" * 400 + "}", False),
+        ('{"id": 18446744073709551615}', True),
+        ('{"id": "18446744073709551616", "x": 0.12345678901234567890123}', True),
+    ],
+)
+async def test_a_number_that_would_change_is_a_bad_answer(api: Api, server: WebServer, said: str, ok: bool) -> None:
+    server.pages["/"] = says(said, kind="application/json")
+    if ok:
+        assert (await api.do(job("GET", {"url": server.url()})))["json"] == orjson.loads(said)
+    else:
+        assert (await failed(api, "GET", {"url": server.url()})).error_type == "bad_answer"
+
+
+async def test_nothing_may_be_read_where_the_size_is_zero(api: Api, server: WebServer) -> None:
+    server.pages["/"] = says("x")
+    assert (await failed(api, "GET", {"url": server.url(), "max_size": 0})).error_type == "too_large"
+
+
+async def test_a_secret_that_the_start_of_a_body_ends_in_is_masked_whole(api: Api, server: WebServer) -> None:
+    from stream_orchestrator.calls.faults import MESSAGE_LIMIT
+    from stream_orchestrator.trust.masking import Masker
+
+    server.pages["/"] = says("x" * (MESSAGE_LIMIT - 8) + "hunter-22-and-more", 400)
+    asked = replace(job("GET", {"url": server.url()}), masker=Masker(["hunter-22-and-more"]))
+    with pytest.raises(ServiceFault) as caught:
+        await api.do(asked)
+    assert "hunter" not in str(caught.value)
 
 
 async def test_a_header_that_would_begin_another_header_is_refused(api: Api, server: WebServer) -> None:

@@ -142,6 +142,35 @@ async def test_a_wrong_statement_is_not_tried_again(database: Database, query: s
     assert not (await failed(database, query)).retryable
 
 
+@pytest.mark.parametrize("query", ["ATTACH DATABASE '{}' AS x", "VACUUM INTO '{}'", "/**/ attach '{}' as y"])
+@pytest.mark.parametrize("writes", [True, False])
+async def test_no_statement_makes_a_file_elsewhere(tmp_path: Path, query: str, writes: bool) -> None:
+    database = Database(ServiceSettings(), Secrets(environ={"MADE_DB": f"sqlite:///{tmp_path}/x.db"}))
+    fault = await failed(database, query.format(tmp_path / "evil.db"), writes=writes)
+    await database.close()
+    assert (fault.error_type, fault.retryable) == ("database_error", False)
+    assert not (tmp_path / "evil.db").exists()
+    assert "ttach" in str(fault) or query.startswith("VACUUM")
+
+
+async def test_a_parameter_that_is_a_map_is_named(database: Database) -> None:
+    fault = await failed(database, INSERT, parameters={"a": 1, "b": {"x": "hush"}})
+    assert (fault.error_type, fault.retryable) == ("bad_request", False)
+    assert "`b` is a map" in str(fault)
+    assert "hush" not in str(fault)
+
+
+@pytest.mark.parametrize("said", ["postgres//u:hush@h/x", "postgresql://u:hush@h:port/x", "hush"])
+async def test_an_address_that_is_none_is_said_with_its_form_and_without_it(said: str) -> None:
+    database = Database(ServiceSettings(), Secrets(environ={"MADE_DB": said}))
+    fault = await failed(database, "SELECT 1")
+    await database.close()
+    assert fault.error_type == "bad_request"
+    assert "`made_db`" in str(fault)
+    assert "postgresql://user:password@host" in str(fault)
+    assert "hush" not in str(fault)
+
+
 async def test_a_constraint_is_kept_and_the_attempt_leaves_nothing(database: Database) -> None:
     await do(database, INSERT, parameters={"a": 1, "b": "x"}, key="k1")
     fault = await failed(database, INSERT, parameters={"a": 1, "b": "y"}, key="k2")

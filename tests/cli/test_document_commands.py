@@ -197,3 +197,28 @@ def test_a_broker_address_that_is_none_is_a_usage_error(call: Any) -> None:
     said = call("results", "p", "--broker", "http://localhost:9092")
     assert said.code == 2
     assert "is not a broker address" in said.err
+
+
+TWIN = 'name: Two\ntasks: [{name: a, type: python_task, script: "return 1"}]\n'
+
+
+def test_two_that_differ_and_have_one_name_and_version_are_an_error_at_the_second(call: Any, write: Write) -> None:
+    path = write("twins.yaml", TWIN + "---\n" + TWIN.replace("1", "2"))
+    said = call("validate", "--json", path)
+    first, second = said.json["documents"]
+    assert (said.code, first["ok"], second["ok"]) == (2, True, False)
+    (problem,) = second["problems"]
+    assert (problem["rule"], problem["line"]) == ("same-version", 4)
+    assert "another `version:`" in problem["hint"]
+
+
+def test_twins_are_found_across_the_files_of_a_folder(call: Any, write: Write) -> None:
+    folder = write("folder/one.yaml", TWIN).parent
+    write("folder/two.yaml", TWIN.replace("1", "2"))
+    found = [each["ok"] for each in call("validate", "--json", folder).json["documents"]]
+    assert found == [True, False]
+
+
+def test_the_same_document_twice_and_two_versions_are_no_twins(call: Any, write: Write) -> None:
+    path = write("same.yaml", TWIN + "---\n" + TWIN + "---\nversion: 2.0.0\n" + TWIN.replace("1", "2"))
+    assert call("validate", path, path).code == 0

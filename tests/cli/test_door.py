@@ -155,6 +155,11 @@ def test_a_setting_that_nobody_reads_is_said_with_the_nearest(call: Any, monkeyp
     assert f"did you mean {SETTING}TOPICS__PREFIX?" in said.err
 
 
+def test_a_section_that_nobody_reads_is_said_with_the_nearest(call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{SETTING}CALS__X", "1")
+    assert f"did you mean {SETTING}CALLS__...?" in call("schema").err
+
+
 def test_every_setting_that_the_package_names_is_known() -> None:
     package = Path(stream_orchestrator.__file__).parent
     sources = "".join(path.read_text(encoding="utf-8") for path in package.rglob("*.py"))

@@ -116,7 +116,7 @@ def test_the_model_of_a_pipeline_holds_what_was_written():
         (f"type: pipelin\n{TASK}", "unknown-kind", "type", "type", "`pipeline`"),
         (f"type: 3\n{TASK}", "unknown-kind", "type", "type", "needs no `type`"),
         (f"name: 3\n{TASK}", "bad-value", "name", "name", "quotes"),
-        (f"name: ''\n{TASK}", "bad-value", "name", "name", "quotes"),
+        (f"name: ''\n{TASK}", "bad-value", "name", "name", "write the text"),
         (f"input_variables: [a]\n{TASK}", "wrong-type", "input_variables", "input_variables", "a map"),
         (f"input_variables: {{a: string}}\n{TASK}", "wrong-type", "input_variables.a", "a", "`type:`"),
         (

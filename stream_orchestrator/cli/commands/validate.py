@@ -16,13 +16,14 @@ def validate(paths: Paths, functions: Functions = [], as_json: Json = False) -> 
 
     Compiles whatever is a pipeline and checks the form of all else. Exit code 2 when a document is wrong.
     """
-    from stream_orchestrator.cli.sources import check_functions
+    from stream_orchestrator.cli.sources import check_functions, marked_twins
     from stream_orchestrator.cli.surroundings import configured
     from stream_orchestrator.plan.loading import load_path
 
     check_functions(functions)
     config = configured(paths)
-    loaded = [each for path in paths for each in load_path(path, functions=functions, config=config)]
+    found = (each for path in paths for each in load_path(path, functions=functions, config=config))
+    loaded = list(marked_twins(found))
     ok = all(each.ok for each in loaded)
     if as_json:
         voice.emit({"ok": ok, "documents": [_document(each) for each in loaded]})
