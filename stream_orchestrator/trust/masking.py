@@ -73,10 +73,17 @@ def _quoted_anyhow(value: str) -> str:
 def _any_form(char: str) -> str:
     """A pattern for one character. What is quoted may be quoted again: `%2520`."""
     said = [re.escape(char), re.escape(json.dumps(char)[1:-1])]
-    said.append("".join(rf"%(?:25)*{_hex(byte)}" for byte in char.encode("utf-8", "surrogatepass")))
+    said.append("".join(rf"%(?:25)*{_hex(byte)}" for byte in _bytes(char)))
     said += [rf"\\u{_hex_digits(f'{ord(char):04x}')}"] if ord(char) < 0x10000 else []
     said += {" ": [r"\+"], "+": [" "], "/": [r"\\/"]}.get(char, [])
     return f"(?:{'|'.join(dict.fromkeys(said))})"
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")  # as the environment gives bytes that are no text
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
 
 
 def _hex(byte: int) -> str:
@@ -88,7 +95,7 @@ def _hex_digits(digits: str) -> str:
 
 
 def _encoded(value: str) -> Iterator[str]:
-    data = value.encode("utf-8", "surrogatepass")
+    data = _bytes(value)
     yield data.hex()
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         for lead in range(3):  # base64 depends on where in the text the value begins

@@ -62,6 +62,11 @@ def test_a_secret_that_an_address_quotes_in_part_is_hidden(secret: str, said: st
     assert Masker([secret]).text(f"http://host/a?k={said}&n=1") == "http://host/a?k=***&n=1"
 
 
+def test_bytes_that_are_no_text_and_half_characters_are_hidden() -> None:
+    assert Masker(["caf\udce9-token"]).text("a caf%E9-token, caf\udce9-token") == "a ***, ***"
+    assert Masker(["half-\ud800-token"]).text("half-\ud800-token") == "***"
+
+
 def test_text_that_is_hostile_to_patterns_is_masked_in_no_time() -> None:
     masker = Masker(["%25" * 20, "%" * 30, "+ " * 20 + "x"])
     started = time.monotonic()
