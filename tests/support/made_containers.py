@@ -521,7 +521,8 @@ class Maker:
 
         def compute(env: Env, mine: str, told: Told) -> tuple[Any, Env]:
             state: Env = {left: start, total: 0}
-            value, shown = None, dict.fromkeys(body.names, SKIPPED)
+            value: Any = dict(state)  # of a loop without a turn, what it began with
+            shown = dict.fromkeys(body.names, SKIPPED)
             for place in range(most):
                 if state[left] <= 0:
                     break
