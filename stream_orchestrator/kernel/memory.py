@@ -83,6 +83,7 @@ class MemoryPart:
         self.world, self.app, self.number = world, app, 0
         self.rows: dict[bytes, Any] = {}
         self.durable: dict[bytes, bytes] = {}
+        self.written: set[bytes] = set()  # on their way, or there
         self.timers: list[tuple[float, int, bytes]] = []
 
     def get(self, key: bytes) -> Any | None:
@@ -99,13 +100,15 @@ class MemoryPart:
     def write(self, key: bytes) -> asyncio.Future[Any]:
         """Make a row durable as it is now."""
         data = self.app.codec.encode(self.rows[key])
+        self.written.add(key)
         return self.world.effect("write", lambda: self.durable.__setitem__(key, data))
 
     def delete(self, key: bytes) -> asyncio.Future[Any] | None:
         """Forget a row."""
         self.rows.pop(key, None)
-        if key not in self.durable:
+        if key not in self.written:
             return None
+        self.written.discard(key)
         return self.world.effect("delete", lambda: self.durable.pop(key, None))
 
     def keys(self) -> Iterator[bytes]:
@@ -129,7 +132,7 @@ class MemoryPart:
 
     def recover(self) -> None:
         """What a restarted process knows: the durable rows, and nothing else."""
-        self.rows, self.timers = {}, []
+        self.rows, self.timers, self.written = {}, [], set(self.durable)
         for key, data in self.durable.items():
             self.set(key, self.app.codec.decode(data))
 
