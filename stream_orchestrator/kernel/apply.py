@@ -39,10 +39,9 @@ from stream_orchestrator.kernel.outcomes import (
     afresh,
     fatal,
     fault_of,
+    inside_of,
     journaled,
     lacking,
-    parts_of,
-    shown_by,
     told_by_item,
     told_of,
     trail_of,
@@ -358,6 +357,7 @@ class Stepper(Struct, frozen=True):
         transition: str = "",
         inside: Gathered | None = None,
     ) -> Decision:
+        shown, hidden = inside_of(self.task, kind, output, inside)
         report = Report(
             task=self.task.name,
             kind=kind,
@@ -373,8 +373,8 @@ class Stepper(Struct, frozen=True):
             attempts=row.attempts,
             model=row.model,
             names=inside.names if inside else (),
-            shown={**(inside.shown if inside else {}), **(parts_of(self.task, output) if kind == "value" else {})},
-            hidden=(*(inside.hidden if inside else shown_by(self.task)), *(() if kind == "value" else self.task.also)),
+            shown=shown,
+            hidden=hidden,
         )
         decision = self._publish(replace(row, state="done", due=None, journal={}, carry=None, report=report))
         told = () if kind == "failed" else (Transition(transition or "finished", row.attempts),)

@@ -227,9 +227,8 @@ class Lifecycle:
         if row.state != "running" or row.deadline > part.now():
             return None
         seconds = round(row.deadline - row.accepted_at, 3)
-        if row.nest is not None:
-            return self._early(part, row, results.ended("timeout", "Timeout", f"not finished within {seconds:g} s"))
-        return self._early(part, row, results.ended("expired", "Expired", f"not finished within {seconds:g} s"))
+        reason, kind = ("timeout", "Timeout") if row.nest else ("expired", "Expired")
+        return self._early(part, row, results.ended(reason, kind, f"not finished within {seconds:g} s"))
 
     def resume(self, part: Part, key: bytes, run: RunRow) -> Work | None:
         """After a crash: a result that was not seen to be published is published."""

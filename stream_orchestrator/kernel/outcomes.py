@@ -9,12 +9,14 @@ from msgspec.structs import replace
 
 from stream_orchestrator.errors import RunError
 from stream_orchestrator.kernel.effects import Answer, CallRequest, Request
-from stream_orchestrator.kernel.events import Report
-from stream_orchestrator.kernel.kinds import Fault
+from stream_orchestrator.kernel.events import Report, TokenKind
+from stream_orchestrator.kernel.kinds import Fault, Gathered
 from stream_orchestrator.kernel.limits import claimed
 from stream_orchestrator.kernel.rows import StepRow
 from stream_orchestrator.plan.claims import is_claim
 from stream_orchestrator.plan.model import START, TaskPlan
+
+SPENT = ("usd", "input_tokens", "output_tokens", "calls")
 
 
 def told_by_item(failed: Report, error: Mapping[str, Any]) -> str:
@@ -33,14 +35,24 @@ def afresh(row: StepRow) -> StepRow:
 
 def with_items(row: StepRow, reports: Sequence[Report]) -> StepRow:
     """A container's row with what its items cost, and where they were degraded."""
-    return replace(
-        row,
-        usd=row.usd + sum(report.usd for report in reports),
-        input_tokens=row.input_tokens + sum(report.input_tokens for report in reports),
-        output_tokens=row.output_tokens + sum(report.output_tokens for report in reports),
-        calls=row.calls + sum(report.calls for report in reports),
-        degraded=(*row.degraded, *(entry for report in reports for entry in report.degraded)),
-    )
+    more = {name: getattr(row, name) + value for name, value in spent(reports).items()}
+    return replace(row, **more, degraded=(*row.degraded, *(entry for report in reports for entry in report.degraded)))
+
+
+def spent(reports: Sequence[Report]) -> dict[str, Any]:
+    """What steps have cost together, by the names that reports and rows have for it."""
+    return {name: sum(getattr(report, name) for report in reports) for name in SPENT}
+
+
+def inside_of(
+    task: TaskPlan, kind: TokenKind, output: Any, inside: Gathered | None
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What a report shows beside its output: further names of it, and names inside a container; and what it hides."""
+    if not (task.also or task.gathers):
+        return {}, ()
+    valued = kind == "value"
+    shown = {**(inside.shown if inside else {}), **(parts_of(task, output) if valued else {})}
+    return shown, (*(inside.hidden if inside else shown_by(task)), *(() if valued else task.also))
 
 
 def parts_of(task: TaskPlan, output: Any) -> dict[str, Any]:

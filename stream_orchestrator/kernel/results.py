@@ -17,6 +17,7 @@ from stream_orchestrator.errors import RunError
 from stream_orchestrator.kernel import events, ids
 from stream_orchestrator.kernel.events import Ended, Report
 from stream_orchestrator.kernel.limits import excerpt, misfit
+from stream_orchestrator.kernel.outcomes import spent
 from stream_orchestrator.kernel.rows import RunRow
 from stream_orchestrator.kernel.scope import Surroundings, output_of, template_scope, told_by
 from stream_orchestrator.plan import templates
@@ -126,10 +127,7 @@ def of_item(
         output=output,
         error=error,
         degraded=tuple(_placed(entry, run.nest.label) for each in ordered for entry in each.degraded),
-        usd=sum(each.usd for each in ordered),
-        input_tokens=sum(each.input_tokens for each in ordered),
-        output_tokens=sum(each.output_tokens for each in ordered),
-        calls=sum(each.calls for each in ordered),
+        **spent(ordered),
         started_at=run.accepted_at,
         seconds=round(max(0.0, now - run.accepted_at), 6),
         shown={name: told[name] for name in shows if told.get(name, templates.SKIPPED) is not templates.SKIPPED},

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from stream_orchestrator.kernel import events, ids
 from stream_orchestrator.kernel.events import Begin, Reply, Undecodable
@@ -71,8 +70,7 @@ class OpenRoom:
             wires = Shared(**{each: getattr(self.site.wires, each) for each in self.site.wires.__struct_fields__})
             plan = replace(self.site.plan, tasks=tasks_from_json(tasks))
             # All tasks share an inbox, so a position does not tell whose record it was: tokens travel.
-            own = {"plan": plan, "wires": wires, "passing": False, "leaves": frozenset()}
-            known = self._rooms[tasks] = room(Site(**{**_fields(self.site), **own}))
+            known = self._rooms[tasks] = room(self.site.with_its_own(plan=plan, wires=wires, passing=False))
             if len(self._rooms) > KNOWN_PLANS:
                 self._rooms.popitem(last=False)
         return known
@@ -130,7 +128,3 @@ def _meant(found: Room, event: events.Event, record: Arrived, part: Part) -> Tas
 
 def _inbox(site: Site, slug: str, handle: Handle) -> Inbox:
     return Inbox(site.wires.inbox(slug), site.wires.internal_dlq, handle)
-
-
-def _fields(site: Site) -> dict[str, Any]:
-    return {each.name: getattr(site, each.name) for each in fields(Site) if each.name != "_inputs"}

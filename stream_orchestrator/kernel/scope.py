@@ -44,6 +44,8 @@ def outputs_of(row: StepRow, *, skipped: Any = None) -> dict[str, Any]:
 def told_by(report: Report, *, skipped: Any = None) -> dict[str, Any]:
     """The outputs that a report brings, by name: its task's, and those of what is inside it that others read."""
     found = {report.task: output_of(report, skipped=skipped)}
+    if not (report.names or report.shown or report.hidden):
+        return found
     if report.names and isinstance(report.output, list):
         found |= {name: value for name, value in zip(report.names, report.output, strict=False) if name}
     return {**found, **report.shown, **dict.fromkeys(report.hidden, skipped)}

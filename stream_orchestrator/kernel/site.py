@@ -5,7 +5,7 @@ from __future__ import annotations
 from asyncio import Future
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -84,11 +84,9 @@ class Site:
         """The site of each body of each container here, and of those inside them."""
         for task in self.plan.tasks:
             for number, body in enumerate(task.bodies):
-                site = Site(
-                    **{name: getattr(self, name) for name in _SHARED},
-                    plan=replace(
-                        self.plan, tasks=body.tasks, inputs={}, has_output=body.has_output, output=body.output
-                    ),
+                own = {"tasks": body.tasks, "has_output": body.has_output, "output": body.output}
+                site = self.with_its_own(
+                    plan=replace(self.plan, inputs={}, **own),
                     wires=self.wires.inside(task.slug, number),
                     path=(*self.path, f"{task.slug}.{number}"),
                     shows=body.shows,
@@ -96,6 +94,11 @@ class Site:
                 )
                 yield site
                 yield from site.bodies()
+
+    def with_its_own(self, **own: Any) -> Site:
+        """A site beside this one, which shares all that it has not of its own."""
+        shared = {each.name: getattr(self, each.name) for each in fields(Site) if not each.name.startswith("_")}
+        return Site(**{**shared, **own})
 
     def live(self, part: Part, run_id: str) -> RunRow | None:
         """The row of a run that goes on here, or None. One of another body is not of here."""
@@ -145,9 +148,3 @@ class Site:
             value=value or events.encode(token),
             headers=headers,
         )
-
-
-_SHARED = (
-    *("kinds", "scripts", "rules", "fetch", "watch", "env"),
-    *("stub_seconds", "horizon_seconds", "passing", "notebook", "gatherings"),
-)

@@ -203,7 +203,7 @@ def _options(task: BaseTask, draft: Draft, more: dict[str, Any]) -> dict[str, An
             return {"tasks": tasks, "max_tasks": task.max_tasks or MOST_ARRIVING, "allowed_types": types, **more}
         case PipelineGroup():
             one = {"one": task.pipeline is not None, "limit": task.max_concurrency}
-            return {"members": _events(task), "child_timeout": task.timeout, **one}
+            return {"members": _events(task), **one}
     raise AssertionError(f"{task.type} is no container")
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -14,11 +15,11 @@ from stream_orchestrator.errors import RunError
 from stream_orchestrator.kernel.effects import Answer, ScriptDone
 from stream_orchestrator.kernel.events import Report
 from stream_orchestrator.kernel.kinds import Again, Attempt, Fault, Gathered, Item, Spread, Step
+from stream_orchestrator.kernel.outcomes import shown_by
 from stream_orchestrator.kernel.outside import DEEPEST, depth_of
 from stream_orchestrator.plan import templates
 from stream_orchestrator.plan.bodies import MOST_ARRIVING
 from stream_orchestrator.plan.claims import TooLarge, is_claim
-from stream_orchestrator.plan.model import TaskPlan
 from stream_orchestrator.plan.templates import SKIPPED
 from stream_orchestrator.spec.fields import kind_name
 from stream_orchestrator.spec.inputs import InputRules, InvalidInput
@@ -29,16 +30,16 @@ MOST_ITEMS = 100_000
 _SPOKEN = {str: "text", float: "a fraction", bool: "true or false", type(None): "null"}
 
 
-class _Container:
+class _Container(ABC):
     """A kind of task that runs other tasks."""
 
     def begin(self, attempt: Attempt) -> Step:
         """Ask for the first items."""
         return self.spread(attempt)
 
+    @abstractmethod
     def spread(self, attempt: Attempt) -> Step:
         """The items."""
-        raise NotImplementedError
 
     def answered(self, attempt: Attempt, answer: Answer) -> Step:
         """A container asks no service; this is never asked of it."""
@@ -157,9 +158,9 @@ tasks:
     def gathered(self, attempt: Attempt, reports: Sequence[Report]) -> Step:
         """What the branch gave."""
         if not reports:
-            return Gathered(value=None, skipped=True, hidden=_shows(attempt.task))
+            return Gathered(value=None, skipped=True, hidden=shown_by(attempt.task))
         (report,) = reports
-        hidden = tuple(name for name in _shows(attempt.task) if name not in report.shown)
+        hidden = tuple(name for name in shown_by(attempt.task) if name not in report.shown)
         return Gathered(value=report.output, skipped=report.kind == "skipped", shown=report.shown, hidden=hidden)
 
 
@@ -197,12 +198,12 @@ tasks:
             Item(names=_loop_names(options, index, value, len(values), keeps=keeps), spread=limit > 1)
             for index, value in enumerate(values)
         )
-        return Spread(items=tuple(items), limit=limit, timeout=options.get("child_timeout"))
+        return Spread(items=tuple(items), limit=limit)
 
     def gathered(self, attempt: Attempt, reports: Sequence[Report]) -> Step:
         """Their outputs, in order."""
         last = reports[-1] if reports else None
-        hidden = tuple(name for name in _shows(attempt.task) if last is None or name not in last.shown)
+        hidden = tuple(name for name in shown_by(attempt.task) if last is None or name not in last.shown)
         return Gathered(value=[report.output for report in reports], shown=last.shown if last else {}, hidden=hidden)
 
 
@@ -241,10 +242,10 @@ tasks:
                 return Spread(items=(), limit=1)
             message = f"the condition still holds after {iteration} iterations; set `max_iterations` if that is meant"
             return Fault(type="LoopLimit", message=message)
-        return Spread(items=(Item(names=names),), limit=1, timeout=options.get("child_timeout"))
+        return Spread(items=(Item(names=names),), limit=1)
 
     def _goes_on(self, attempt: Attempt, carry: dict[str, Any], names: dict[str, Any]) -> bool:
-        hidden = dict.fromkeys(_shows(attempt.task), SKIPPED)
+        hidden = dict.fromkeys(shown_by(attempt.task), SKIPPED)
         scope = {**attempt.scope, **hidden, **carry["shown"], **names}
         try:
             return templates.test(attempt.variant.options["condition"], scope)
@@ -262,7 +263,7 @@ tasks:
         """The next iteration, or the output of the last."""
         carry = self._carry(attempt)
         if not reports:
-            hidden = tuple(name for name in _shows(attempt.task) if name not in carry["shown"])
+            hidden = tuple(name for name in shown_by(attempt.task) if name not in carry["shown"])
             last = carry["state"] or None if attempt.row.wave == 0 else carry["last"]
             return Gathered(value=last, shown=carry["shown"], hidden=hidden)
         (report,) = reports
@@ -387,7 +388,7 @@ tasks:
             )
             for slug, member in zip(slugs, options["members"], strict=True)
         )
-        return Spread(items=items, limit=_limit(attempt), timeout=options.get("child_timeout"))
+        return Spread(items=items, limit=_limit(attempt))
 
     def gathered(self, attempt: Attempt, reports: Sequence[Report]) -> Step:
         """Their outputs by name, or that of the one."""
@@ -403,10 +404,6 @@ CONTAINERS = (
     *(ParallelGroup(), Condition(), ForLoop(), WhileLoop(), Component()),
     *(DynamicTaskGroup(), PipelineGroup()),
 )
-
-
-def _shows(task: TaskPlan) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for body in task.bodies for name in body.shows))
 
 
 def _limit(attempt: Attempt, default: int = MOST_AT_ONCE) -> int:
