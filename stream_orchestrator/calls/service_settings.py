@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from stream_orchestrator.errors import UsageError
 from stream_orchestrator.spec import settings
 from stream_orchestrator.spec.config import Configuration, from_environ
-from stream_orchestrator.trust.addresses import AddressGuard
+from stream_orchestrator.trust.addresses import AddressGuard, is_this_machine
 
 PREFIX = "STREAM_ORCHESTRATOR__"
 SMTP_EXAMPLE = "smtp://user:password@mail.example:587"
@@ -70,7 +70,7 @@ def _root(text: str) -> Path:
 def _smtp(text: str) -> SmtpServer:
     parts = urlsplit(text)
     host, secure = parts.hostname or "", parts.scheme == "smtps"
-    local = host in {"localhost", "127.0.0.1", "::1"}
+    local = is_this_machine(host)
     return SmtpServer(
         host=host,
         port=parts.port or (465 if secure else 25 if local else 587),

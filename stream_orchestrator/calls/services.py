@@ -134,12 +134,10 @@ def _replaced(text: str, secrets: Mapping[str, str]) -> str:
 
 def _parts_of_addresses(url: Any, secrets: Mapping[str, str]) -> Iterator[str]:
     """What an address cuts its secrets into, as its parts are named in messages: hosts are in lower case there."""
-    for mark, secret in secrets.items():
-        if mark in str(url):
-            for part in _CUTS.split(unquote(secret)) + _CUTS.split(secret):
-                if part not in _SCHEMES:
-                    yield part
-                    yield part.lower()
+    inside = [secret for mark, secret in secrets.items() if mark in str(url)]
+    parts = {part for secret in inside for said in (secret, unquote(secret)) for part in _CUTS.split(said)}
+    for part in parts - _SCHEMES:
+        yield from (part, part.lower())
 
 
 def _answer(error: ServiceFault, masker: Masker, parts: Masker) -> Answer:

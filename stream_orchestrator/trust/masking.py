@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -70,6 +71,7 @@ def _quoted_anyhow(value: str) -> str:
     return "".join(map(_any_form, value))
 
 
+@lru_cache(maxsize=1024)  # a secret of a script's environment comes with every run of it
 def _any_form(char: str) -> str:
     """A pattern for one character. What is quoted may be quoted again: `%2520`."""
     said = [re.escape(char), re.escape(json.dumps(char)[1:-1])]
