@@ -4,6 +4,7 @@ Promises
   * Values are bound by the driver. No statement is made of them.
   * A statement that writes is applied once for its key: the key is recorded in the same transaction, and a repeated
     attempt gives the recorded answer. Records stand in the table `stream_orchestrator_calls`, made when it is missing.
+  * A row is whole: two columns of one name are a fault, and no column is dropped.
   * One that reads runs where the database refuses to write, if it is SQLite or PostgreSQL.
   * One on SQLite works on the file of its address: it can attach no other, nor make one.
   * The address comes from a secret, and is in no message.
@@ -211,6 +212,9 @@ def _make_journal(connection: Connection) -> None:
 def _answer_of(result: CursorResult[Any], most: int) -> dict[str, Any]:
     if not result.returns_rows:
         return {"rows": [], "row_count": max(0, result.rowcount)}
+    names = list(result.keys())
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ServiceFault("bad_request", f"two columns are named `{twice}`: give each a name of its own, with AS")
     rows = result.mappings().fetchmany(most + 1)
     if len(rows) > most:
         raise ServiceFault("too_large", f"there are more than {most} rows; write LIMIT, or a larger `max_rows`")

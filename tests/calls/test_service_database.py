@@ -186,6 +186,13 @@ async def test_more_rows_than_allowed_are_a_fault_and_not_a_part_of_them(databas
     assert len((await do(database, "SELECT * FROM t", max_rows=3))["rows"]) == 3
 
 
+async def test_two_columns_of_one_name_are_a_fault_and_none_is_dropped(database: Database) -> None:
+    fault = await failed(database, "SELECT 1 AS id, 2 AS id")
+    assert (fault.error_type, fault.retryable) == ("bad_request", False)
+    assert "`id`" in str(fault)
+    assert (await do(database, "SELECT 1 AS id, 2 AS other"))["rows"] == [{"id": 1, "other": 2}]
+
+
 async def test_a_statement_is_stopped_at_its_deadline(database: Database, url: str) -> None:
     slow = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500000000) SELECT max(i) FROM n"
     fault = await failed(database, "SELECT pg_sleep(60)" if url.startswith("postgres") else slow, seconds=0.6)
