@@ -9,8 +9,9 @@ from typing import Any
 import orjson
 
 from stream_orchestrator.calls import faults
-from stream_orchestrator.calls.fetch import Fetcher, Page
+from stream_orchestrator.calls.fetch import Fetcher, Page, refuse_plain
 from stream_orchestrator.calls.provider import Job, ServiceFault
+from stream_orchestrator.calls.reading import charset_of
 from stream_orchestrator.calls.service_settings import ServiceSettings
 from stream_orchestrator.spec.scalars import holds_large_integer
 
@@ -30,6 +31,7 @@ class Api:
         options, method = job.options, job.operation
         body, content_type = _body(options)
         headers = _headers(options, job, content_type)
+        refuse_plain(str(options["url"]), job)
         page = await self._fetcher.send(
             method,
             str(options["url"]),
@@ -120,7 +122,7 @@ def _value(page: Page, *, again: bool) -> dict[str, Any]:
     """
     value: dict[str, Any] = {"status": page.status, "headers": page.headers, "json": None, "body": None}
     try:
-        text = page.body.decode(_charset(page.headers))
+        text = page.body.decode(charset_of(page.headers) or "utf-8")
     except (UnicodeDecodeError, LookupError):
         return {**value, "body": base64.b64encode(page.body).decode(), "encoding": "base64"}
     if "json" in page.headers.get("content-type", "").lower() and text.strip():
@@ -135,8 +137,3 @@ def _value(page: Page, *, again: bool) -> dict[str, Any]:
             raise ServiceFault("bad_answer", said, retryable=again)
         return {**value, "json": found}
     return {**value, "body": text}
-
-
-def _charset(headers: Mapping[str, str]) -> str:
-    _, found, rest = headers.get("content-type", "").lower().partition("charset=")
-    return rest.split(";")[0].strip().strip("\"'") if found else "utf-8"

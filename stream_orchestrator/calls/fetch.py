@@ -20,8 +20,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from stream_orchestrator.calls.provider import ServiceFault
-from stream_orchestrator.trust.addresses import AddressGuard, BlockedAddress
+from stream_orchestrator.calls.provider import Job, ServiceFault
+from stream_orchestrator.trust.addresses import AddressGuard, BlockedAddress, is_plain
 
 AGENT = "stream-orchestrator"
 KEEP_ALIVE = 15.0
@@ -30,7 +30,10 @@ Lookup = Callable[[str, int], Awaitable[list[str]]]
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What came back, whole. Header names are lower case; the values of one that comes again are joined by commas."""
+    """What came back, whole. Header names are lower case; the values of one that comes again are joined by commas.
+
+    `url` is as it was asked, not as a client writes it: a secret that it is made of must be known again in it.
+    """
 
     url: str
     status: int
@@ -42,6 +45,13 @@ async def look_up(host: str, port: int) -> list[str]:
     """The addresses of a name, as the system knows them."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+def refuse_plain(url: str, job: Job) -> None:
+    """Refuse an address without TLS for a pipeline that wants `encryption_in_transit`."""
+    if job.options.get("tls") and is_plain(url):
+        said = "the address has no TLS, and the pipeline wants `encryption_in_transit`: give one with https://"
+        raise ServiceFault("blocked_address", said)
 
 
 class Fetcher:
@@ -76,7 +86,7 @@ class Fetcher:
                 trace_request_ctx=progress,
             ) as response:
                 found = await _read(response, max_size)
-                return Page(str(response.url), response.status, _headers(response), found)
+                return Page(url, response.status, _headers(response), found)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _fault(error, target, sent=progress.sent) from error
 

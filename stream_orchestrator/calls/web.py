@@ -17,7 +17,7 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 from protego import Protego
 
 from stream_orchestrator.calls import faults
-from stream_orchestrator.calls.fetch import AGENT, Fetcher, Page
+from stream_orchestrator.calls.fetch import AGENT, Fetcher, Page, refuse_plain
 from stream_orchestrator.calls.provider import Job, ServiceFault
 from stream_orchestrator.calls.reading import Order, Reading, charset_of, read_apart, read_html, read_text
 from stream_orchestrator.calls.service_settings import ServiceSettings
@@ -63,6 +63,7 @@ class Web:
 
     async def _page(self, url: str, job: Job) -> Page:
         for _ in range(MAX_HOPS + 1):
+            refuse_plain(url, job)
             if job.options.get("obey_robots", True):
                 await self._ask_robots(url)
             page = await self._fetcher.send("GET", url, max_size=job.max_size, headers={"accept": ACCEPT})

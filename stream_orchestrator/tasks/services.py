@@ -20,7 +20,6 @@ from stream_orchestrator.kernel.effects import Answer, ScriptDone, ServiceReques
 from stream_orchestrator.kernel.kinds import Ask, Attempt, Step, Value
 from stream_orchestrator.plan import templates
 from stream_orchestrator.plan.services import SECRET, SERVICE_OF_KIND, asked_keys, rendered_keys
-from stream_orchestrator.trust.addresses import is_plain
 from stream_orchestrator.trust.secrets import looks_secret
 
 ENV = "env:"  # what stands before the name of an environment variable, where a mark says what it stands for
@@ -38,8 +37,9 @@ class ServiceTask:
     def begin(self, attempt: Attempt) -> Step:
         """Render and ask."""
         options, secrets = rendered(attempt)
-        _refuse_plain(attempt, options.get("url"))
         operation, options = self.request(options)
+        if attempt.around.plan.guards.tls and "url" in options:
+            options = {**options, "tls": True}  # of every hop, and of a secret: only the service sees those
         asked = ServiceRequest(
             service=SERVICE_OF_KIND[self.name],
             operation=operation,
@@ -58,11 +58,6 @@ class ServiceTask:
     def scripted(self, attempt: Attempt, done: ScriptDone) -> Step:
         """It has no script; this is never asked of it."""
         raise AssertionError("a service's task has no script")
-
-
-def _refuse_plain(attempt: Attempt, url: Any) -> None:
-    if attempt.around.plan.guards.tls and isinstance(url, str) and is_plain(url.strip()):
-        raise RunError("the address has no TLS, and the pipeline wants `encryption_in_transit`: give one with https://")
 
 
 def effect_key(attempt: Attempt) -> str:
@@ -100,7 +95,7 @@ class _Marks:
     """Marks for the secrets of one attempt."""
 
     def __init__(self, scope: Mapping[str, Any]) -> None:
-        self._nonce = hashlib.sha256(orjson.dumps(scope, default=str, option=_ANY_KEY)).hexdigest()[:32]
+        self._nonce = _nonce_of(scope)
         self._names: dict[str, str] = {}
         self._asked: set[str] = set()
         known = scope.get("env") or {}
@@ -127,6 +122,13 @@ class _Marks:
         mark = f"<secret {self._nonce} {ids.digest(name, size=8).hex()}>"
         self._names[mark] = name
         return mark
+
+
+def _nonce_of(scope: Mapping[str, Any]) -> str:
+    try:
+        return hashlib.sha256(orjson.dumps(scope, default=str, option=_ANY_KEY)).hexdigest()[:32]
+    except TypeError as error:
+        raise RunError(f"what its templates read cannot be stored as JSON: {error}") from error
 
 
 _TEXTS = frozenset({"content", "body"})

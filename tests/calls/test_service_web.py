@@ -124,6 +124,13 @@ async def test_a_redirect_to_an_address_of_ours_is_refused(web: Web, server: Web
     assert "/b" not in server.paths()
 
 
+async def test_a_redirect_to_an_address_without_tls_is_refused_where_tls_is_wanted(web: Web, server: WebServer) -> None:
+    server.pages["/"] = says(status=302, location="http://shop.example/")
+    fault = await failed(web, server.url(), obey_robots=False, tls=True)
+    assert fault.error_type == "blocked_address"
+    assert "encryption_in_transit" in str(fault)
+
+
 async def test_a_name_with_one_address_of_ours_among_others_is_refused(server: WebServer) -> None:
     async def lookup(host: str, port: int) -> list[str]:
         return ["93.184.216.34", "127.0.0.1"]

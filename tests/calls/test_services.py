@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from support.services import WebServer, says
 
 from stream_orchestrator.calls import services as module
 from stream_orchestrator.calls.api import Api
@@ -93,6 +94,29 @@ async def test_no_message_names_a_part_of_a_secret_that_the_address_is_made_of(
     await services.close()
     assert answer.error_type in {"unreachable", "bad_request"}
     assert not [part for part in parts if part.lower() in answer.message.lower()]
+
+
+async def test_an_address_that_is_a_secret_is_masked_however_a_client_writes_it() -> None:
+    async with WebServer() as server:
+        server.pages["/page"] = says("hello", kind="text/plain")
+        secret = f"HTTP://127.0.0.1:{server.port}/x/../page?token=t0k-123456#part"
+        services = Services(
+            ServiceSettings(guard=AddressGuard.of(["127.0.0.1"])), secrets=Secrets(environ={"PAGE_URL": secret})
+        )
+        asked = request("web", options={"url": "<m>", "obey_robots": False}, secrets={"<m>": "page_url"})
+        answer = await CallService(CallSettings(), services=services).attempt(asked)
+        await services.close()
+    assert (answer.value["text"], answer.value["url"]) == ("hello", "***")
+
+
+@pytest.mark.parametrize("service", ["api", "web"])
+async def test_an_address_without_tls_is_refused_in_a_secret_too(service: str) -> None:
+    services = Services(ServiceSettings(), secrets=Secrets(environ={"SHOP_URL": "HTTP://shop.example/x"}))
+    asked = request(service, options={"url": "<m>", "tls": True}, secrets={"<m>": "shop_url"})
+    answer = await CallService(CallSettings(), services=services).attempt(asked)
+    await services.close()
+    assert (answer.error_type, answer.retryable) == ("blocked_address", False)
+    assert "encryption_in_transit" in answer.message
 
 
 async def _nowhere(host: str, port: int) -> list[str]:

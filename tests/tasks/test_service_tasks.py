@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from stream_orchestrator.errors import RunError
 from stream_orchestrator.kernel.effects import Answer, ServiceRequest
 from stream_orchestrator.kernel.kinds import Ask, Value
+from stream_orchestrator.plan.model import Guards
 from stream_orchestrator.plan.services import SERVICE_OF_KIND
 from stream_orchestrator.plan.templates import SkippedReference
 from stream_orchestrator.tasks import KINDS
@@ -98,6 +100,22 @@ def test_the_same_step_has_the_same_marks_and_another_has_others() -> None:
     other = asked("api_task", options, inputs={"x": 2})
     assert first == again
     assert not first.secrets.keys() & other.secrets.keys()
+
+
+@pytest.mark.parametrize("value", [2**100, "\ud800"])
+def test_what_no_record_can_hold_fails_a_task_with_secrets_and_not_the_worker(value: Any) -> None:
+    with pytest.raises(RunError, match="cannot be stored as JSON"):
+        asked("api_task", {"body": "{{ secret('a') }}"}, inputs={"x": value})
+
+
+@pytest.mark.parametrize("kind", LEAST)
+def test_a_pipeline_that_wants_tls_says_so_with_every_address(kind: str) -> None:
+    made = attempt(kind, LEAST[kind])
+    plan = dataclasses.replace(made.around.plan, guards=Guards(tls=True))
+    around = msgspec.structs.replace(made.around, plan=plan)
+    step = KINDS[kind].begin(msgspec.structs.replace(made, around=around))
+    assert step.request.options.get("tls", False) is ("url" in LEAST[kind])  # type: ignore[union-attr]
+    assert "tls" not in asked(kind, {}).options
 
 
 @given(st.text(max_size=60))
