@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from worlds import StormyWorld, Theatre
 
 from stream_orchestrator.kernel.limits import MAX_RECORD
+from stream_orchestrator.kernel.memory import MemoryPart
+from stream_orchestrator.kernel.rows import MemberRow
 from stream_orchestrator.plan.compile import compile_document
 from stream_orchestrator.plan.model import Plan
 from stream_orchestrator.spec.loader import load_text
@@ -384,3 +387,43 @@ def test_the_time_of_a_group_is_that_of_each_child_whose_own_policy_answers() ->
     group = made(tasks).task("g")
     assert [body.tasks[0].variants[0].timeout for body in group.bodies] == [1, 2]
     assert "child_timeout" not in group.variants[0].options, "no deadline of the item comes before the child's own word"
+
+
+async def test_the_end_of_an_item_is_not_acked_before_what_it_gave_is_durable(monkeypatch: pytest.MonkeyPatch) -> None:
+    write, held = MemoryPart.write, list[tuple[Any, bytes]]()
+
+    def slow(part: MemoryPart, key: bytes) -> Any:
+        if not key.startswith(b"m") or held:
+            return write(part, key)
+        held.append((asyncio.get_running_loop().create_future(), key))
+        return held[0][0]
+
+    monkeypatch.setattr(MemoryPart, "write", slow)
+    played = theatre(GROUP)
+    inbox, turns = "made.v.squares", iter(range(400))
+    await played.world.run(until=lambda: next(turns, None) is None or len(played.scripts.ran) == 3)
+    assert played.world.delivered(inbox) > 0
+    assert played.world._acked[inbox] == 0, "what the first item gave would be lost by a crash now"
+    durable, key = held[0]
+    durable.set_result(await write(played.part, key))
+    await played.play()
+    assert played.world._acked[inbox] == 3
+    assert result(played)["output"] == WHOLE["group"][1]
+
+
+async def test_what_items_gave_goes_with_their_container_and_not_with_the_run() -> None:
+    tasks = """
+  - name: squares
+    type: parallel_group
+    tasks:
+      - {name: "square_{{ item.index }}", type: python_task, for_each: "{{ ns }}", script: "return item['value'] ** 2"}
+  - name: later
+    type: python_task
+    error_handling: {retry_count: 1, retry_delay: 50}
+    script: "return 1 / (len(squares) - 3)"
+"""
+    played = theatre(tasks)
+    rows = played.part.rows
+    await played.world.run(until=lambda: any(getattr(row, "state", "") == "parked" for row in rows.values()))
+    assert not [row for row in rows.values() if isinstance(row, MemberRow)]
+    assert not [key for key in played.part.durable if key.startswith(b"m")]
