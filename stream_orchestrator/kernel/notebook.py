@@ -104,8 +104,15 @@ class Notebook:
         held = self._pending.setdefault(run, {})
         self._pending.move_to_end(run)
         held.update({write.row: (self.clock() + PENDING_SECONDS, write) for write in writes})
-        while len(self._pending) > PENDING_RUNS:
-            self._pending.popitem(last=False)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Let go of the oldest runs: those of which the copy has everything, and the ones that are too many."""
+        while self._pending:
+            run, held = next(iter(self._pending.items()))
+            if len(self._pending) <= PENDING_RUNS and any(self.fresh(run, key) for key in list(held)):
+                return
+            del self._pending[run]
 
     def fresh(self, run: str, key: bytes) -> Write | None:
         """What this run wrote under a key and the copy does not have yet."""

@@ -23,6 +23,7 @@ from stream_orchestrator.kernel.watch import Blind, Watch
 
 log = logging.getLogger(__name__)
 
+SPARE = 32  # the share of a cache that is freed at once when it is full: one in so many bytes
 Namespace = tuple[str, str]
 
 
@@ -120,7 +121,9 @@ class StateOwner:
         )
         ledger, namespace = self._ledger(part), (write.kind, write.namespace)
         over = ledger.used(namespace, without=key) + row.size - write.room
-        waits = [] if over <= 0 or write.kind not in CACHES else self._make_room(part, namespace, over, spare=key)
+        # Some more than is asked for: a cache that is full stays full, and its rows are not sorted for every write.
+        more = over + write.room // SPARE
+        waits = [] if over <= 0 or write.kind not in CACHES else self._make_room(part, namespace, more, spare=key)
         if ledger.used(namespace, without=key) + row.size > write.room:
             self.watch.count("state_refused_total", kind=write.kind)
             log.error(

@@ -45,13 +45,17 @@ class Tail:
             self.newest = record
         if run is not None and (status in GOOD or status == b"failed"):
             self.ended.setdefault(run, (record.timestamp_ms / 1000, status == b"failed"))
+            self._forget(record.timestamp_ms / 1000)  # also where nobody ever asks for the rate
 
     def error_rate(self, now: float) -> float:
         """The share of failed runs among those that ended in the window; 0 when none did."""
-        while self.ended and next(iter(self.ended.values()))[0] < now - WINDOW:
-            self.ended.popitem(last=False)
+        self._forget(now)
         recent = [failed for at, failed in self.ended.values() if at >= now - WINDOW]
         return sum(recent) / len(recent) if recent else 0.0
+
+    def _forget(self, now: float) -> None:
+        while self.ended and next(iter(self.ended.values()))[0] < now - WINDOW:
+            self.ended.popitem(last=False)
 
     def last(self) -> tuple[bool, Any]:
         """Whether there is a good result, and its output."""

@@ -94,6 +94,19 @@ def test_what_never_lands_is_not_believed_for_ever() -> None:
     assert get(desk.session(), "n") == "nothing"
 
 
+def test_values_that_landed_are_held_by_the_copy_alone() -> None:
+    desk = Desk()
+    for number in range(5):
+        session = desk.session(run_id=f"r{number}")
+        put(session, "n", "x" * 1000)
+        desk.copy.land(*session.close())
+    last = desk.session(run_id="last")
+    put(last, "n", 1)
+    last.close()
+    assert list(desk.book._pending) == ["last"]
+    assert get(desk.session(run_id="last"), "n") == 1
+
+
 def test_none_takes_away_for_the_script_itself_at_once() -> None:
     desk = Desk()
     session = desk.session()

@@ -102,6 +102,27 @@ def test_a_full_cache_drops_what_expires_first() -> None:
     assert sorted(office.values()) == ["a", "c"]
 
 
+def test_a_full_cache_makes_room_for_many_writes_at_once() -> None:
+    office, sorts = Office(), 0
+    room, now = 320 * (ROW_OVERHEAD + 10), office.clock()
+    make = StateOwner._make_room
+
+    def counted(*args: Any, **named: Any) -> Any:
+        nonlocal sorts
+        sorts += 1
+        return make(*args, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StateOwner, "_make_room", counted)
+        office.play(
+            *(write(f"{n}", 1, key=f"{n:03}", kind="cache", room=room, expires=now + 300 + n) for n in range(400))
+        )
+    kept = sorted(office.values())
+    assert kept == [f"{n:03}" for n in range(400 - len(kept), 400)]
+    assert len(kept) >= 300
+    assert sorts <= 10
+
+
 @settings(max_examples=120, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 11), st.sampled_from("abc"), st.integers(0, 99)), min_size=1, max_size=25),

@@ -62,6 +62,16 @@ def test_a_copy_has_what_the_owner_wrote_last() -> None:
     assert log.copy.used("global", "orders") == 0
 
 
+def test_a_copy_that_follows_for_ever_keeps_nothing_of_rows_that_went() -> None:
+    log = Log()
+    table = log.own("a")
+    for number in range(5):
+        put(log, table, f"k{number}", number)
+        log.append(*table.delete(state.value_key("global", "orders", f"k{number}")))
+    replay = log.copy._replays[0]
+    assert (replay._counts, replay._left) == ({}, {})
+
+
 def test_a_copy_ignores_an_owner_that_has_lost_the_partition() -> None:
     log = Log()
     old = log.own("a")

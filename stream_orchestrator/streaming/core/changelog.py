@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from stream_orchestrator.errors import HouseError
 
@@ -66,7 +66,7 @@ class Replay:
 
     def __init__(self) -> None:
         self._counts: dict[bytes, dict[int, bytes]] = {}
-        self._left: dict[bytes, set[int]] = {}
+        self._left: dict[bytes, dict[int, None]] = {}
         self._begins: dict[bytes, int] = {}
         self._newest = -1  # the offset of the last begin read
 
@@ -89,15 +89,14 @@ class Replay:
     def _read_row(self, key: bytes, value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> None:
         epoch = _EPOCH.unpack_from(key, len(ROW))[0]
         row = key[_ROW_PREFIX:]
-        left = self._left.setdefault(row, set())
         if value is None:
-            left.discard(epoch)
+            _drop(self._left, row, epoch)
         else:
-            left.add(epoch)
+            self._left.setdefault(row, {})[epoch] = None
         if self._newest > _writer(headers, epoch):
             return  # a zombie's; but it may stand in the log, so `left` knows it
         if value is None:
-            self._counts.get(row, {}).pop(epoch, None)
+            _drop(self._counts, row, epoch)
         else:
             self._counts.setdefault(row, {})[epoch] = value
 
@@ -109,10 +108,18 @@ class Replay:
     def inheritance(self, epoch: int) -> Inheritance:
         """What the owner of that epoch, whose begin was read last, starts with."""
         return Inheritance(
-            rows={row: epochs[max(epochs)] for row, epochs in self._counts.items() if epochs},
-            left={row: tuple(sorted(epochs)) for row, epochs in self._left.items() if epochs},
+            rows={row: epochs[max(epochs)] for row, epochs in self._counts.items()},
+            left={row: tuple(sorted(epochs)) for row, epochs in self._left.items()},
             begins=tuple(key for key, offset in self._begins.items() if offset < epoch),
         )
+
+
+def _drop(rows: dict[bytes, dict[int, Any]], row: bytes, epoch: int) -> None:
+    """Forget one epoch of a row, and a row that has none: who follows a table for months keeps nothing of what went."""
+    epochs = rows.get(row, {})
+    epochs.pop(epoch, None)
+    if not epochs:
+        rows.pop(row, None)
 
 
 def _writer(headers: Sequence[tuple[str, bytes]], otherwise: int) -> int:
