@@ -3,8 +3,9 @@
 How an event with files takes its way
   1. It goes to the ingest topic, with or without an id of its own: there it has a row.
   2. The ingest agent asks for its files (`Bring`), with its slot open: nothing is acknowledged, and a crash asks again.
-  3. What came of it is a record of its own, behind the event in the same partition: the event as it was, and in a
-     header the contents, or why they are refused. The slot ends when it is acknowledged.
+  3. What came of it is a record of its own, behind the event in the same partition: the contents, or why they are
+     refused, and then the event as it was; a header says where it begins. All of it is value, for values are what
+     `encryption_at_rest` seals. The slot ends when it is acknowledged.
   4. The first such record of an id is the one that counts, and the row says so. The run begins with the contents that
      stand in it, so that reading it again after a crash begins the same run. A later one, of a crash between 3 and its
      acknowledgement, is passed over: no event has two outcomes, whatever the scanner says the second time.
@@ -31,14 +32,16 @@ class Brought(Struct, frozen=True, kw_only=True, omit_defaults=True):
     files: dict[str, str] = {}
     refused: dict[str, Any] | None = None
 
-    def encode(self) -> bytes:
-        """As the header."""
-        return orjson.dumps({"files": self.files, "refused": self.refused})
+    def before(self, value: bytes) -> tuple[bytes, bytes]:
+        """The header and the value of the record that says it."""
+        told = orjson.dumps({"files": self.files, "refused": self.refused})
+        return str(len(told)).encode(), told + value
 
     @classmethod
-    def decode(cls, data: bytes) -> Brought:
-        """Read back."""
-        return cls(**orjson.loads(data))
+    def apart(cls, header: bytes, value: bytes) -> tuple[Brought, bytes]:
+        """Read back, and the event's value as it was. ValueError or TypeError for what nobody of us wrote."""
+        begins = int(header)
+        return cls(**orjson.loads(value[:begins])), value[begins:]
 
 
 Bring = Callable[[InputRules, bytes], Awaitable[Brought]]

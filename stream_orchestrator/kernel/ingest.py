@@ -177,7 +177,8 @@ class Ingest:
         brought = judged(rules, payload, await self.bring(rules, payload))
         begin = _begin(seen.record, _row(seen, version.plan), now=0.0, timeout=0.0, files=brought.files)
         brought = Brought(refused=too_large) if (too_large := _too_large(len(begin))) else brought
-        await self._to_ingest(seen, part, (FILES_HEADER, brought.encode()))
+        header, value = brought.before(seen.record.value or b"")
+        await self._to_ingest(replace(seen, record=replace(seen.record, value=value)), part, (FILES_HEADER, header))
 
     def _version(self, record: Arrived, part: Part) -> Version:
         """The version a record without an id begins with. It goes over to a new one only past every record that may
@@ -506,9 +507,11 @@ def _as_sent(record: Arrived) -> tuple[Bare, str, int, Brought | None, Verdict |
     (_, position), (_, stamp) = origin
     bare = replace(bare, headers=bare.headers[: -3 if more else -2])
     try:
-        brought = Brought.decode(told) if last == FILES_HEADER else None
-        verdict = Verdict.decode(told) if last == VERDICT_HEADER else None
-        return bare, _position(position.decode()), int(stamp), brought, verdict
+        where, at = _position(position.decode()), int(stamp)
+        if last == FILES_HEADER:
+            brought, value = Brought.apart(told, bare.value or b"")
+            return replace(bare, value=value), where, at, brought, None
+        return bare, where, at, None, Verdict.decode(told) if last == VERDICT_HEADER else None
     except (ValueError, TypeError):
         return bare, record.position, record.timestamp_ms, None, None
 

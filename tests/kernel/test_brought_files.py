@@ -9,6 +9,8 @@ from typing import Any
 import orjson
 import pytest
 from house import House
+from hypothesis import given
+from hypothesis import strategies as st
 from worlds import plan, task
 
 from stream_orchestrator.kernel.bringing import Brought, refusal
@@ -73,6 +75,20 @@ async def test_a_file_that_is_refused_rejects_the_event_with_its_bytes_untouched
     assert (result["status"], result["error"]["message"]) == ("rejected", VIRUS.refused["message"])  # type: ignore[index]
     assert letter.value == HELD
     assert {name for name, _ in letter.headers} & {"so-files", "so-position"} == set()
+
+
+async def test_contents_travel_in_values_which_are_sealed_and_never_in_headers() -> None:
+    house = await played(Bringer(content(b"fetched")), REFERRED, run_id="mine")
+    contents = base64.b64encode(b"fetched")
+    records = [record for topic in house.world.topics.values() for record in topic]
+    assert any(contents in (record.value or b"") for record in records)
+    assert not any(contents in (value or b"") for record in records for _, value in record.headers)
+
+
+@given(st.binary(max_size=50), st.dictionaries(st.text(), st.text()), st.none() | st.just({"reason": "x"}))
+def test_what_was_brought_and_the_event_come_apart_as_they_were(value: bytes, files: Any, refused: Any) -> None:
+    brought = Brought(files=files, refused=refused)
+    assert Brought.apart(*brought.before(value)) == (brought, value)
 
 
 async def test_without_anybody_who_brings_nothing_passes() -> None:

@@ -1,4 +1,4 @@
-"""What is kept of a pipeline's results for scripts that ask: runs of the last 5 minutes once each, and the newest output."""
+"""What is kept of a pipeline's results for scripts that ask: a rate, and the newest output."""
 
 from __future__ import annotations
 
