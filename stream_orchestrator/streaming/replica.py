@@ -22,6 +22,7 @@ from stream_orchestrator.streaming.client import Reader, reading
 from stream_orchestrator.streaming.core.changelog import BEGIN, Replay, row_of
 from stream_orchestrator.streaming.records import Record
 from stream_orchestrator.streaming.settings import StreamSettings
+from stream_orchestrator.trust.sealing import StaysClosed
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,10 @@ class Replica:
                 for record in await self._reader.poll(POLL, limit=CHUNK):
                     self.take(record)
                 self._heard = time.monotonic()
+            except (
+                StaysClosed
+            ):  # what is skipped would be missing in silence: the worker ends, another key may be tried
+                raise
             except MissingError as error:
                 log.warning("the copy of %s is %.0f s old: %s", self._topic, self.behind, error)
                 await asyncio.sleep(POLL)

@@ -131,7 +131,7 @@ class Worker:
     async def start(self) -> None:
         """Provision, deploy, join; returns when all is served."""
         settings = self._settings
-        self._refuse_crossings()
+        self._refuse(self._plans)
         if self._blobs is not None:
             await asyncio.to_thread(self._blobs.check)
         await apply(settings.stream, house_specs(settings.prefix), profile=settings.profile)
@@ -156,36 +156,29 @@ class Worker:
             *([self._replica.follow()] if stateful else []),
         )
 
-    def _refuse_crossings(self) -> None:
+    def _refuse(self, plans: Sequence[Plan]) -> None:
+        """MissingError for what would break a promise of these plans, before one is written down and activated."""
         stream, services = self._settings.stream, ServiceSettings.of(self._settings.config)
-        calls = self._calls.settings
         stores = not (stream.embedded or stream.encrypted_disks or stream.seal is not None)
-        refuse_crossings(self._plans, calls, services, plain_brokers=stream.plain_servers, stores=stores)
-        for plan in self._plans:
+        refuse_crossings(plans, self._calls.settings, services, plain_brokers=stream.plain_servers, stores=stores)
+        for plan in plans:
+            if plan.guards.at_rest and self._blobs is not None and not stream.encrypted_disks:
+                raise MissingError(
+                    f"{plan.title!r} wants `encryption_at_rest`, and large values would lie in plain files",
+                    hint="leave out `blobs.url`, or encrypt the disks and say so: `kafka: {encrypted_disks: true}`",
+                )
+            if plan.guards.at_rest and stream.seal is not None:
+                stream.seal.check()
             if plan.guards.tls:
                 log.info("%s: TLS everywhere but on this machine (embedded broker, loopback)", plan.slug)
 
     def _seal(self, served: Sequence[Deployment]) -> None:
         """Seal what the topics of versions that want it hold, and what shared ones do."""
         wanting = [each.plan for each in served if each.plan.guards.at_rest]
-        if not wanting:
-            return
-        stream = self._settings.stream
-        if self._blobs is not None and not stream.encrypted_disks:
-            raise MissingError(
-                f"{wanting[0].title!r} wants `encryption_at_rest`, and large values would lie in plain files",
-                hint="leave out `blobs.url`, or encrypt the disks and say so: `kafka: {encrypted_disks: true}`",
-            )
-        if stream.seal is None:
-            refuse_crossings(
-                wanting,
-                self._calls.settings,
-                ServiceSettings.of(self._settings.config),
-                stores=not (stream.embedded or stream.encrypted_disks),
-            )
-            return
-        self._sealed = frozenset(plan.slug for plan in wanting)
-        self._stream.seal_in(sealed_topics(self._settings.prefix, wanting))
+        self._refuse([plan for plan in wanting if plan not in self._plans])
+        if wanting and self._settings.stream.seal is not None:
+            self._sealed = frozenset(plan.slug for plan in wanting)
+            self._stream.seal_in(sealed_topics(self._settings.prefix, wanting))
 
     async def crashed(self) -> BaseException:
         """Wait for the first failure of ours: the process must end then."""

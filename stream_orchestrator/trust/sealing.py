@@ -28,6 +28,10 @@ SETTING = "STREAM_ORCHESTRATOR__TRUST__ENCRYPTION_KEY"
 KNOWN_KEYS = 4096  # unwrapped data keys kept: one for each process that wrote
 
 
+class StaysClosed(MissingError):
+    """An envelope that cannot be opened with the keys that are here."""
+
+
 def fresh_key() -> str:
     """A master key as settings hold it."""
     return base64.b64encode(os.urandom(KEY_BYTES)).decode()
@@ -125,5 +129,5 @@ def _cipher(key: bytes) -> Any:
     return AESGCM(key)
 
 
-def _closed(topic: str, why: str, hint: str) -> MissingError:
-    return MissingError(f"a record of {topic} cannot be opened: {why}", hint=hint)
+def _closed(topic: str, why: str, hint: str) -> StaysClosed:
+    return StaysClosed(f"a record of {topic} cannot be opened: {why}", hint=hint)

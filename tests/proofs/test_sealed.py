@@ -139,6 +139,11 @@ async def test_without_a_key_and_with_plain_large_values_nothing_starts(
     with pytest.raises(MissingError, match="large values would lie in plain files"):
         await worker.start()
     await worker.close()
+    async with administering(embedded.settings) as admin:
+        topics = await admin.list_topics()
+    assert not [topic for topic in topics if topic.startswith(embedded.prefix)], (
+        "no version is deployed that is refused"
+    )
 
 
 @pytest.mark.embedded

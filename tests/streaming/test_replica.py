@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from typing import Any
 
+import pytest
+
+from stream_orchestrator.errors import MissingError
 from stream_orchestrator.kernel import state
 from stream_orchestrator.kernel.state import ValueRow, Write
 from stream_orchestrator.streaming.core.changelog import Entry, Replay, begin
@@ -11,6 +16,7 @@ from stream_orchestrator.streaming.core.table import Table
 from stream_orchestrator.streaming.records import Record
 from stream_orchestrator.streaming.replica import Replica
 from stream_orchestrator.streaming.settings import StreamSettings
+from stream_orchestrator.trust.sealing import Seal, fresh_key, opened
 
 
 class Log:
@@ -70,6 +76,19 @@ def test_a_copy_that_follows_for_ever_keeps_nothing_of_rows_that_went() -> None:
         log.append(*table.delete(state.value_key("global", "orders", f"k{number}")))
     replay = log.copy._replays[0]
     assert (replay._counts, replay._left) == ({}, {})
+
+
+async def test_a_row_that_cannot_be_opened_ends_the_worker_and_is_not_skipped() -> None:
+    class Reader:
+        async def poll(self, wait: float, *, limit: int) -> list[Record]:
+            return [replace(sealed, value=opened(sealed.value, Seal(fresh_key()), "state.table"))]
+
+    value = Seal(fresh_key()).seal(b"v{}", "state.table")
+    sealed = Record("state.table", 0, 0, 0, b"R", value, ())
+    copy = Replica(StreamSettings(bootstrap="nowhere:1"), "state.table")
+    copy._reader = Reader()  # type: ignore[assignment]
+    with pytest.raises(MissingError, match="sealed with another key"):
+        await asyncio.wait_for(copy.follow(), 5)
 
 
 def test_a_copy_ignores_an_owner_that_has_lost_the_partition() -> None:
