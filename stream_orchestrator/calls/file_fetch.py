@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from stream_orchestrator.calls.faults import RETRYABLE_STATUS
 from stream_orchestrator.calls.fetch import Fetcher
 from stream_orchestrator.calls.provider import ServiceFault
 from stream_orchestrator.errors import PassingFault, RunError
 from stream_orchestrator.spec.config import Configuration
 from stream_orchestrator.spec.settings import Fetch
 from stream_orchestrator.trust.addresses import AddressGuard
-
-_MAY_PASS = {408, 425, 429}  # beside every 5xx
 
 
 class FileFetch:
@@ -34,7 +33,7 @@ class FileFetch:
             raise kind(f"its `uri` cannot be fetched: {fault}") from fault
         if page.status == 200:
             return page.body
-        kind = PassingFault if page.status >= 500 or page.status in _MAY_PASS else RunError
+        kind = PassingFault if page.status >= 500 or page.status in RETRYABLE_STATUS else RunError
         raise kind(f"its `uri` was answered with {page.status}")
 
     async def close(self) -> None:

@@ -140,15 +140,39 @@ async def test_a_name_that_changes_its_address_is_connected_to_where_it_was_chec
         asked.append(host)
         return answers.pop(0)
 
-    server.pages["/"] = says("here")
+    server.pages["/"] = says("here", connection="close")
     fetcher = Fetcher(_LetsLoopbackPass(), lookup=lookup)
     api = Api(LOCAL, fetcher=fetcher)
     value = await api.do(job("GET", {"url": server.url(host="rebound.example")}))
     assert (value["body"], asked) == ("here", ["rebound.example"])
-    await api.close()
     fault = await failed(api, "GET", {"url": server.url(host="rebound.example")})  # a new connection asks anew
     assert (fault.error_type, asked) == ("blocked_address", ["rebound.example"] * 2)
     await api.close()
+
+
+async def test_no_proxy_of_the_environment_goes_around_the_guard(
+    server: WebServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lookup(host: str, port: int) -> list[str]:
+        raise OSError("nobody knows it")
+
+    monkeypatch.setenv("http_proxy", server.url())
+    api = Api(LOCAL, fetcher=Fetcher(AddressGuard.of(["127.0.0.1"]), lookup=lookup))
+    fault = await failed(api, "GET", {"url": "http://inner.example/"})
+    await api.close()
+    assert (fault.error_type, server.seen) == ("unreachable", [])
+
+
+async def test_no_cookie_goes_from_one_request_to_the_next(server: WebServer) -> None:
+    async def lookup(host: str, port: int) -> list[str]:
+        return ["127.0.0.1"]
+
+    server.pages["/"] = says("here", set_cookie="who=ann")
+    api = Api(LOCAL, fetcher=Fetcher(AddressGuard.of(["shop.example"]), lookup=lookup))
+    for _ in range(2):
+        await api.do(job("GET", {"url": server.url(host="shop.example")}))
+    await api.close()
+    assert [request.cookies for request in server.seen] == [{}, {}]
 
 
 class _LetsLoopbackPass(AddressGuard):

@@ -259,14 +259,17 @@ async def test_attempts_beside_each_other_apply_a_write_once(database: Database)
     assert (await do(database, "SELECT a FROM t"))["rows"] == [{"a": 1}]
 
 
-async def test_an_attempt_that_died_before_its_commit_is_made_again(database: Database, monkeypatch: Any) -> None:
+@pytest.mark.parametrize("last", ["sqlalchemy.Connection.commit", "stream_orchestrator.calls.database._answer_of"])
+async def test_an_attempt_that_died_before_its_commit_is_made_again(
+    database: Database, monkeypatch: Any, last: str
+) -> None:
     class Dies(BaseException):
         """The process ends here."""
 
     def dies(*_: Any) -> None:
         raise Dies
 
-    monkeypatch.setattr(sa.Connection, "commit", dies)
+    monkeypatch.setattr(last, dies)
     with pytest.raises(Dies):
         await do(database, INSERT, parameters={"a": 1, "b": "x"}, key="k1")
     monkeypatch.undo()

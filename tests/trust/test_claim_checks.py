@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import hashlib
 import os
 from collections.abc import AsyncIterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,7 @@ async def test_a_worker_killed_while_it_writes_leaves_a_part_that_is_no_value_an
 
 async def test_many_workers_may_keep_the_same_value_at_once(store: FolderBlobs) -> None:
     body = b'"' + b"x" * 200_000 + b'"'
-    place = f"{hour_of(UNTIL)}/{hashlib.sha256(body).hexdigest()}"
+    place = f"{hour_of(UNTIL)}/{sha256(body).hexdigest()}"
     await asyncio.gather(*(asyncio.to_thread(store.put, place, body) for _ in range(16)))
     assert [file.read_bytes() for file in files(store)] == [body]
 
@@ -128,8 +128,8 @@ async def test_many_workers_may_keep_the_same_value_at_once(store: FolderBlobs) 
     "told",
     [
         {"uri": "file:///etc/passwd", "sha256": "a" * 64, "bytes": 9},
-        {"uri": "{root}/../secret", "sha256": "a" * 64, "bytes": 9},
-        {"uri": "{root}/2026010100/../../secret", "sha256": "a" * 64, "bytes": 9},
+        {"uri": "{root}/../secret", "sha256": sha256(b'"secret"').hexdigest(), "bytes": 8},
+        {"uri": "{root}/2026010100/../../secret", "sha256": sha256(b'"secret"').hexdigest(), "bytes": 8},
         {"uri": "{root}/2026010100/" + "a" * 64, "sha256": "a" * 64, "bytes": 10**12},
         {"uri": "{root}/2026010100/" + "a" * 64, "sha256": "a" * 64, "bytes": -1},
         {"uri": "{root}/2026010100/" + "a" * 64, "sha256": "a" * 64, "bytes": True},
@@ -143,10 +143,20 @@ async def test_a_claim_check_that_came_with_an_event_leads_nowhere_else(
     pool: ScriptPool, store: FolderBlobs, tmp_path: Path, told: Any
 ) -> None:
     (tmp_path / "secret").write_bytes(b'"secret"')
+    (tmp_path / "blobs" / "2026010100").mkdir(parents=True)
     if isinstance(told, dict) and isinstance(told["uri"], str):
         told = {**told, "uri": told["uri"].replace("{root}", store.uri)}
     done = await given_by(pool, "return value", names={"value": {"deep": [{KEY: told}]}})
     assert (done.kind, done.error_type) == ("error", "ClaimCheckLost")
+
+
+async def test_a_script_is_given_so_much_and_no_more(pool: ScriptPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"a": await claim_of(pool, "return 'x' * 20_000"), "b": await claim_of(pool, "return 'y' * 20_000")}
+    assert (await given_by(pool, "return len(a + b)", names=names)).value == 40_000
+    monkeypatch.setattr("stream_orchestrator.trust.claims.MAX_GIVEN", 40_000)
+    done = await given_by(pool, "return 1", names=names)
+    assert (done.kind, done.error_type) == ("error", "ClaimCheckLost")
+    assert "40,000 is the most" in done.message
 
 
 async def test_no_script_can_give_a_claim_check(pool: ScriptPool) -> None:
@@ -181,7 +191,7 @@ async def test_a_value_is_kept_outside_from_one_byte_above_the_threshold(
     for claim in claims_in(done.value):
         (file,) = files(store)
         body = file.read_bytes()
-        assert claim[KEY] == {"uri": file.as_uri(), "sha256": hashlib.sha256(body).hexdigest(), "bytes": size}
+        assert claim[KEY] == {"uri": file.as_uri(), "sha256": sha256(body).hexdigest(), "bytes": size}
         assert orjson.loads(body) == "x" * (size - 2)
 
 
@@ -240,7 +250,7 @@ def test_what_is_kept_fits_and_put_together_again_is_the_value(value: Any, room:
     again = _together(made, split.bodies)
     assert again == value
     assert (made == value) == (len(orjson.dumps(value)) <= room)
-    assert all(hashlib.sha256(body).hexdigest() == name for name, body in split.bodies.items())
+    assert all(sha256(body).hexdigest() == name for name, body in split.bodies.items())
 
 
 def _together(value: Any, bodies: dict[str, bytes]) -> Any:
@@ -270,7 +280,7 @@ def test_a_sweep_is_bounded_and_leaves_what_is_not_ours(store: FolderBlobs) -> N
     assert store.sweep(UNTIL, 10) == 0, "there is no folder yet"
     for n in range(25):
         body = orjson.dumps(n)
-        store.put(f"{hour_of(UNTIL - 7200 * (1 + n % 3))}/{hashlib.sha256(body).hexdigest()}", body)
+        store.put(f"{hour_of(UNTIL - 7200 * (1 + n % 3))}/{sha256(body).hexdigest()}", body)
     store.put(f"{hour_of(UNTIL)}/{'c' * 64}", b"1")
     (root / "notes").mkdir()
     (root / "notes" / ("d" * 64)).write_text("mine")
