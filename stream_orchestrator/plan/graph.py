@@ -16,6 +16,14 @@ Edges = Mapping[str, frozenset[str]]  # task -> the tasks it waits for
 
 def order(edges: Edges) -> list[str]:
     """The tasks, each after all it waits for. ValueError when there is a cycle."""
+    found = _in_order(edges)
+    if len(found) < len(edges):
+        raise ValueError("the tasks wait for each other")
+    return found
+
+
+def _in_order(edges: Edges) -> list[str]:
+    """The same without those in a cycle, and those that wait for them."""
     place = {name: number for number, name in enumerate(edges)}
     waiting = {name: len(sources) for name, sources in edges.items()}
     after = downstream(edges)
@@ -29,8 +37,6 @@ def order(edges: Edges) -> list[str]:
             waiting[other] -= 1
             if not waiting[other]:
                 heapq.heappush(ready, place[other])
-    if len(found) < len(edges):
-        raise ValueError("the tasks wait for each other")
     return found
 
 
@@ -58,7 +64,7 @@ def ancestors(edges: Edges, name: str) -> frozenset[str]:
 def cycles(edges: Edges) -> list[tuple[str, ...]]:
     """One way round for each knot of tasks that wait for each other: `("a", "b", "a")` says a → b → a."""
     found: list[tuple[str, ...]] = []
-    told: set[str] = set()
+    told = set(_in_order(edges))  # no way leads back to them
     for name in edges:
         way = () if name in told else _way_round(edges, name)
         if way:
