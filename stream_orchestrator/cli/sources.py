@@ -12,7 +12,7 @@ from stream_orchestrator.cli.surroundings import configured
 from stream_orchestrator.errors import MissingError, UsageError
 from stream_orchestrator.plan.dependencies import missing_packages
 from stream_orchestrator.plan.functions import exists, functions_of, is_file
-from stream_orchestrator.plan.loading import Loaded, load_path, load_plan
+from stream_orchestrator.plan.loading import Loaded, load_path, load_plan, plan_of
 from stream_orchestrator.plan.model import Plan
 from stream_orchestrator.spec.problems import Problem, raise_errors, render
 
@@ -60,11 +60,8 @@ def with_others(plans: tuple[Plan, ...], functions: Sequence[str] = ()) -> tuple
 def read_plan(path: Path, functions: Sequence[str] = ()) -> Plan:
     """The one pipeline of a file; what is doubtful about it is said."""
     check_functions(functions)
-    config = configured([path])
-    loaded = load_path(path, functions=functions, config=config)
-    plan = load_plan(
-        path, functions=functions, config=config
-    )  # raises for errors, and for a file that has not just one pipeline
+    loaded = load_path(path, functions=functions, config=configured([path]))
+    plan = plan_of(path, loaded)  # raises for errors, and for a file that has not just one pipeline
     tell(problem for each in loaded for problem in each.problems)
     return plan
 
@@ -100,25 +97,25 @@ def refuse_incomplete(
     from stream_orchestrator.calls.providers import needs_of
     from stream_orchestrator.calls.service_settings import ServiceSettings
     from stream_orchestrator.calls.settings import CallSettings, missing_keys
-    from stream_orchestrator.cli.surroundings import configured
     from stream_orchestrator.spec.inputs import InputRules
     from stream_orchestrator.spec.settings import Calls
     from stream_orchestrator.tasks.custom import unknown_kinds
     from stream_orchestrator.trust.bringing import refuse_without_scanner
 
     plans = tuple(plans)
-    reached = ServiceSettings.of(configured(quietly=True), offline=offline)
-    calls = configured(quietly=True).section(Calls)
-    refuse_crossings(plans, CallSettings.from_env(environ, offline=offline, calls=calls), reached)
+    config = configured(quietly=True)
+    reached = ServiceSettings.of(config, offline=offline)
+    asked = CallSettings.from_env(environ, offline=offline, calls=config.section(Calls))
+    refuse_crossings(plans, asked, reached)
     rules = {plan.title: InputRules.from_plan(plan.inputs, plan.input_validation) for plan in plans}
-    refuse_without_scanner(rules, configured())
+    refuse_without_scanner(rules, config)
     lacking = {plan.title: functions_of(plan, functions)[1] for plan in plans}
     models = [model for plan in plans for model in plan.models]
-    keys = missing_keys(models, CallSettings.from_env(environ, offline=offline))
+    keys = missing_keys(models, asked)
     said, hints = [], []
     if any(lacking.values()):
-        asked = "; ".join(f"`{title}` calls {_list(names)}" for title, names in lacking.items() if names)
-        said.append(f"helper functions are not there: {asked}")
+        called = "; ".join(f"`{title}` calls {_list(names)}" for title, names in lacking.items() if names)
+        said.append(f"helper functions are not there: {called}")
         hints.append("--functions FILE.py defines them")
     if packages := [package for plan in plans for package in missing_packages(plan)]:
         said.append(f"packages are not installed: {_list(sorted(set(packages)))}")

@@ -68,7 +68,11 @@ def _loaded(document: Document, functions: Sequence[str], config: Configuration 
 
 def load_plan(path: str | Path, *, functions: Sequence[str] = (), config: Configuration | None = None) -> Plan:
     """The plan of the one pipeline in a file. SpecError carries every problem of it; UsageError: none, or several."""
-    loaded = load_path(path, functions=functions, config=config)
+    return plan_of(path, load_path(path, functions=functions, config=config))
+
+
+def plan_of(path: str | Path, loaded: Sequence[Loaded]) -> Plan:
+    """The same of a file that was read already."""
     raise_errors(tuple(problem for each in loaded for problem in each.problems))
     plans = [each.plan for each in loaded if each.plan is not None]
     if len(plans) != 1:
