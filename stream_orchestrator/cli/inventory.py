@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from stream_orchestrator.cli.page import table
+from stream_orchestrator.cli.surroundings import configured
 from stream_orchestrator.errors import UsageError
 from stream_orchestrator.plan.loading import Loaded, load_path
 from stream_orchestrator.spec.problems import raise_errors
@@ -25,7 +26,7 @@ _TESTS = ("test_suite", "integration_test", "load_test", "replay_test")
 
 def renewed(folder: Path, *, functions: Sequence[str] = ()) -> str:
     """The page of the folder with its inventory as it should be. SpecError: a document there is wrong."""
-    loaded = load_path(folder, functions=functions)
+    loaded = load_path(folder, functions=functions, config=configured([folder]))
     raise_errors(tuple(problem for each in loaded for problem in each.problems))
     made = f"{BEGIN}\n\n{listing(folder, loaded)}\n\n{END}"
     page = folder / PAGE

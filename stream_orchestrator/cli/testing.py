@@ -58,7 +58,7 @@ async def run_tests(job: TestJob) -> int:
     """All of it; the exit code."""
     if not job.time_scale > 0:
         raise UsageError(f"--time-scale is {job.time_scale:g}", hint="a number above zero; 0.01 is a hundredth")
-    configured(job.files)
+    config = configured(job.files)
     check_functions(job.functions)
     progress = LoadProgress()
     options = LoadOptions(
@@ -68,7 +68,9 @@ async def run_tests(job: TestJob) -> int:
         tell=progress,
     )
     given = absolute(job.functions)
-    ready = [(each, each.prepare(given, offline=job.offline, load=options)) for each in collect(job.files)]
+    ready = [
+        (each, each.prepare(given, offline=job.offline, load=options, config=config)) for each in collect(job.files)
+    ]
     if job.broker is not None:
         for mocks in (each for _, run in ready if isinstance(run, SuiteRun | IntegrationRun) for each in run.mocks):
             refuse_impossible(mocks)

@@ -15,6 +15,7 @@ from typing import Any
 from stream_orchestrator.errors import UsageError
 from stream_orchestrator.plan.functions import exists, is_file, resolve
 from stream_orchestrator.plan.loading import files_of
+from stream_orchestrator.spec.config import Configuration
 from stream_orchestrator.spec.documents import Document, read_file
 from stream_orchestrator.spec.kinds import Functions
 from stream_orchestrator.spec.problems import raise_errors
@@ -42,9 +43,16 @@ class TestDocument:
     model: TestModel
     functions: tuple[str, ...]
 
-    def prepare(self, functions: Sequence[str] = (), *, offline: bool, load: LoadOptions = LOAD) -> AnyRun:
+    def prepare(
+        self,
+        functions: Sequence[str] = (),
+        *,
+        offline: bool,
+        load: LoadOptions = LOAD,
+        config: Configuration | None = None,
+    ) -> AnyRun:
         """Ready to be played. `functions`: further files and modules, which win over those of the document."""
-        given: dict[str, Any] = {"title": self.title, "offline": offline}
+        given: dict[str, Any] = {"title": self.title, "offline": offline, "config": config}
         given["functions"] = (*self.functions, *functions)
         match self.model:
             case TestSuite():

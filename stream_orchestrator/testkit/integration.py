@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stream_orchestrator.errors import OrchestratorError
+from stream_orchestrator.spec.config import Configuration
 from stream_orchestrator.spec.testing import IntegrationCase, IntegrationTest
 from stream_orchestrator.testkit.data import NAME, TestData
 from stream_orchestrator.testkit.finding import find_pipeline
@@ -42,13 +43,22 @@ class IntegrationRun:
     """
 
     def __init__(
-        self, document: IntegrationTest, path: Path, *, title: str, functions: Sequence[str], offline: bool
+        self,
+        document: IntegrationTest,
+        path: Path,
+        *,
+        title: str,
+        functions: Sequence[str],
+        offline: bool,
+        config: Configuration | None = None,
     ) -> None:
         self._document, self._data = document, TestData(path)
         self._steps = Steps(functions)
         self._names: dict[str, Any] = {}
         self._begun = False
-        self._tests = [self._prepared(case, path, title, functions) for case in document.tests]
+        files = [find_pipeline(path, named=case.pipeline, title=title) for case in document.tests]
+        subjects = {file: Subject.load(file, functions, config) for file in dict.fromkeys(files)}
+        self._tests = [self._prepared(case, subjects[file]) for case, file in zip(document.tests, files, strict=True)]
         checks = [check for case in document.tests for check in case.validate_ or []]
         steps = [*(document.setup or []), *(document.teardown or [])]
         self._steps.refuse_missing(steps, checks, document=title)
@@ -115,8 +125,7 @@ class IntegrationRun:
             raise interrupted
         return failures
 
-    def _prepared(self, case: IntegrationCase, path: Path, title: str, functions: Sequence[str]) -> _Prepared:
-        subject = Subject.load(find_pipeline(path, named=case.pipeline, title=title), functions)
+    def _prepared(self, case: IntegrationCase, subject: Subject) -> _Prepared:
         given = (self._document.mocks, case.mocks)
         return _Prepared(case, subject, Mocks.of(subject.plan, *(self._data.render(each or {}) for each in given)))
 

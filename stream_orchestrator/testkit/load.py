@@ -22,6 +22,7 @@ from typing import Any, Protocol
 import orjson
 
 from stream_orchestrator.errors import UsageError
+from stream_orchestrator.spec.config import Configuration
 from stream_orchestrator.spec.measures import Duration, Share, Size
 from stream_orchestrator.spec.testing import LoadTest, LoadValidation, Scenario
 from stream_orchestrator.streaming.records import Record
@@ -131,8 +132,9 @@ class LoadRun:
         functions: Sequence[str],
         offline: bool,
         load: LoadOptions = LOAD,
+        config: Configuration | None = None,
     ) -> None:
-        self.subject = Subject.load(find_pipeline(document, named=test.pipeline, title=title), functions)
+        self.subject = Subject.load(find_pipeline(document, named=test.pipeline, title=title), functions, config)
         self.subject.refuse_incomplete(Mocks(), offline=offline)
         self.loads: list[Load] = []
         self._test, self._options = test, load

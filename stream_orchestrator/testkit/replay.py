@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from stream_orchestrator.spec.config import Configuration
 from stream_orchestrator.spec.measures import Duration, Money, Share
 from stream_orchestrator.spec.testing import ReplayTest, ReplayValidation
 from stream_orchestrator.streaming.records import Record
@@ -90,8 +91,9 @@ class ReplayRun:
         functions: Sequence[str],
         offline: bool,
         patience: float = PATIENCE,
+        config: Configuration | None = None,
     ) -> None:
-        self.subject = Subject.load(find_pipeline(document, named=test.pipeline, title=title), functions)
+        self.subject = Subject.load(find_pipeline(document, named=test.pipeline, title=title), functions, config)
         self.subject.refuse_incomplete(Mocks(), offline=offline)
         self.last = test.events or EVENTS
         self.recorded = None if test.runs is None else recorded_file(document.parent / test.runs)

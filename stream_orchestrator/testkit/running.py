@@ -18,6 +18,7 @@ from stream_orchestrator.kernel.effects import Answer, CallRequest
 from stream_orchestrator.plan.functions import functions_of
 from stream_orchestrator.plan.loading import load_plan
 from stream_orchestrator.plan.model import Plan
+from stream_orchestrator.spec.config import Configuration
 from stream_orchestrator.testkit.mocks import ANY_MODEL, Mocks
 from stream_orchestrator.testkit.records import Result
 
@@ -31,9 +32,9 @@ class Subject:
     functions: tuple[str, ...] = ()
 
     @classmethod
-    def load(cls, path: Path, functions: Sequence[str] = ()) -> Subject:
-        """SpecError with every problem of the pipeline."""
-        return cls(path, load_plan(path, functions=functions), tuple(functions))
+    def load(cls, path: Path, functions: Sequence[str] = (), config: Configuration | None = None) -> Subject:
+        """The pipeline as it stands in the environment of a `config`. SpecError with every problem of it."""
+        return cls(path, load_plan(path, functions=functions, config=config), tuple(functions))
 
     @property
     def title(self) -> str:

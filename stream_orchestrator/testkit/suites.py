@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stream_orchestrator.spec.config import Configuration
 from stream_orchestrator.spec.testing import TestCase, TestSuite
 from stream_orchestrator.testkit.data import TestData
 from stream_orchestrator.testkit.finding import find_pipeline
@@ -37,9 +38,16 @@ class SuiteRun:
     """
 
     def __init__(
-        self, suite: TestSuite, document: Path, *, title: str, functions: Sequence[str], offline: bool
+        self,
+        suite: TestSuite,
+        document: Path,
+        *,
+        title: str,
+        functions: Sequence[str],
+        offline: bool,
+        config: Configuration | None = None,
     ) -> None:
-        self.subject = Subject.load(find_pipeline(document, named=suite.pipeline, title=title), functions)
+        self.subject = Subject.load(find_pipeline(document, named=suite.pipeline, title=title), functions, config)
         data = TestData(document)
         self._tests = [self._prepared(suite, case, data) for case in suite.tests]
         for each in self._tests:

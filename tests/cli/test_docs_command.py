@@ -149,3 +149,14 @@ def test_a_page_without_marks_is_left_alone(folder: Path, call: Any) -> None:
     page.unlink()
     assert call("docs", "--inventory", folder).code == 0
     assert page.read_text().startswith("# Pipelines\n")
+
+
+def test_the_models_of_a_page_are_those_of_the_environment(tmp_path: Path, call: Any) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/staging.yaml").write_text("model_strategy: {default_model: offline/echo}\n")
+    file = tmp_path / "asks.yaml"
+    file.write_text("name: Asks\ntasks:\n  - {name: a, type: llm_task, prompt: hello}\n")
+    for environment, model in (("development", "gpt-6-luna"), ("staging", "offline/echo")):
+        assert rows(call("docs", file, "--env", environment).out, "Tasks")[0][3] == model
+        inventory = call("docs", "--inventory", tmp_path, "--env", environment)
+        assert (inventory.code, f"| {model} |" in (tmp_path / "README.md").read_text()) == (0, True)

@@ -275,3 +275,20 @@ def test_ordinary_texts_are_no_credentials() -> None:
 def test_no_word_of_the_shipped_pipelines_is_taken_for_a_credential() -> None:
     lines = [line for path in SHIPPED for line in path.read_text(encoding="utf-8").splitlines()]
     assert [line for line in lines if list(credentials_in(line))] == []
+
+
+def test_lint_says_what_validate_says_in_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/production.yaml").write_text("model_strategy: {default_model: offline/echo}\n")
+    file = tmp_path / "asks.yaml"
+    file.write_text(
+        "name: Asks\ntasks:\n  - {name: a, type: llm_task, prompt: hello}\n"
+        "  - {name: b, type: python_task, script: 'import requests'}\n"
+    )
+    code, out = call(capsys, file)
+    assert (code, "warning[default-model]" in out, "sandbox-unsaid" in out) == (0, True, False)
+    code, out = call(capsys, file, "--env", "production")
+    assert (code, "warning[default-model]" in out, "error[sandbox-unsaid]" in out) == (2, False, True)

@@ -205,3 +205,25 @@ def test_a_service_that_the_pipeline_does_not_ask_is_no_mock(play: Any) -> None:
     code, _, said = play(SUITE + "  - {name: a, input: {text: long enough}, mocks: {services: {web: {}}}}\n")
     assert code == 2
     assert "`web` is no model, no service and no helper" in said
+
+
+def test_a_pipeline_is_tested_as_it_stands_in_the_environment(play: Any, write: Write) -> None:
+    write("config/staging.yaml", "model_strategy: {default_model: offline/echo}\ntrust: {network: deny}\n")
+    write(
+        "pipelines/caller-v1.0.0.yaml",
+        "name: Caller\nversion: 1.0.0\ntasks:\n"
+        "  - {name: said, type: llm_task, prompt: hello}\n"
+        "  - name: reached\n    type: python_task\n    sandbox: {network: true}\n    script: |\n"
+        "      import socket\n"
+        "      socket.create_connection(('127.0.0.1', 9), 0.1)\n",
+    )
+    suite = """\
+name: Caller Tests
+type: test_suite
+tests:
+  - {name: denied, expected_error: PermissionError}
+"""
+    code, _, said = play(suite, name="tests/test_caller.yaml")
+    assert (code, "OPENAI_API_KEY must be set" in said) == (3, True)
+    code, found, said = play(suite, "--env", "staging", name="tests/test_caller.yaml")
+    assert (code, failures(found)) == (0, {"denied": []}), said

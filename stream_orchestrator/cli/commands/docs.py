@@ -54,11 +54,12 @@ def docs(
 
 def _page(file: Path, functions: list[str]) -> str:
     from stream_orchestrator.cli.page import page
+    from stream_orchestrator.cli.surroundings import configured
     from stream_orchestrator.errors import UsageError
     from stream_orchestrator.plan.loading import load_path
     from stream_orchestrator.spec.problems import raise_errors
 
-    loaded = load_path(file, functions=functions)
+    loaded = load_path(file, functions=functions, config=configured([file]))
     raise_errors(tuple(problem for each in loaded for problem in each.problems))
     told = [each for each in loaded if each.kind in ("pipeline", "component")]
     if not told:

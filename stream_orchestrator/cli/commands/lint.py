@@ -52,10 +52,12 @@ def lint(
 
 
 def _found(paths: list[Path], functions: list[str]) -> list[tuple[Any, tuple[Any, ...]]]:
+    from stream_orchestrator.cli.surroundings import configured
     from stream_orchestrator.plan.lint import lint as advise
     from stream_orchestrator.plan.loading import load_path
 
-    return [(each, advise(each)) for path in paths for each in load_path(path, functions=functions)]
+    config = configured(paths)
+    return [(each, advise(each)) for path in paths for each in load_path(path, functions=functions, config=config)]
 
 
 def _code(found: list[tuple[Any, tuple[Any, ...]]], strict: bool) -> int:
