@@ -526,6 +526,26 @@ def test_the_hash_does_not_depend_on_where_the_checkout_lies(tmp_path):
     assert len(hashes) == 1
 
 
+def test_a_document_that_uses_nothing_new_has_the_hash_of_the_first_release():
+    """Its version is deployed: another hash would be another content under the same version."""
+    text = """
+name: Orders
+version: 1.0.0
+input_variables:
+  text: {type: string, description: what, validation: {max_length: 50}}
+tasks:
+  - {name: words, type: python_task, script: "return text.split()"}
+  - name: summary
+    type: llm_task
+    model: offline/echo
+    prompt: "Say {{ words }}"
+    condition: "words != []"
+    error_handling: {retry_count: 1, fallback: [{name: short, type: python_task, script: "return text[:9]"}]}
+output: {summary: "{{ summary }}"}
+"""
+    assert _hash(text) == "d0bb7958bbdfab0f29d334e25ec5c4b3cae37c76aa49453b85154bafaf35c846"
+
+
 def test_the_hash_is_not_part_of_itself():
     plan = compiled(VARIED, INPUTS)
     assert content_hash(replace(plan, hash="other")) == plan.hash
