@@ -103,6 +103,9 @@ def _sent(job: Job, message: EmailMessage, server: SmtpServer, until: float) -> 
         raise ServiceFault("too_large", f"the message has {len(data):,} bytes; {MOST_BYTES:,} is the most")
     sender = parseaddr(str(message["From"]))[1]
     people = [address for _, address in getaddresses([*job.options["to"], *job.options["cc"], *job.options["bcc"]])]
+    if odd := next((each for each in (sender, *people) if not each.isascii()), None):
+        said = f"the address `{odd}` has letters beyond ASCII; a domain of such letters is written `xn--...`"
+        raise ServiceFault("bad_request", said)
     with _Conversation(server, until) as talk:
         refused = talk.send(sender, list(dict.fromkeys(people)), data)
     accepted = [each for each in dict.fromkeys(people) if each not in refused]

@@ -102,6 +102,8 @@ async def test_nobody_there_may_pass(server: MailServer) -> None:
         {"subject": "Hi\r\nBcc: all@example.org"},
         {"to": ["ann@example.org\nBcc: all@example.org"]},
         {"from": "us@example.org\r\nX: y"},
+        {"to": ["jürgen@example.org"]},
+        {"bcc": ["ann@bücher.example"]},
         {"attachments": [{"filename": "a"}]},
         {"attachments": [{"filename": "a", "content": "no base64!", "encoding": "base64"}]},
     ],

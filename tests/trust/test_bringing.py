@@ -16,7 +16,7 @@ from stream_orchestrator.calls.file_fetch import FileFetch
 from stream_orchestrator.errors import MissingError
 from stream_orchestrator.spec.config import Configuration, from_environ
 from stream_orchestrator.spec.inputs import InputRules
-from stream_orchestrator.trust.bringing import Bringer, refuse_without_scanner
+from stream_orchestrator.trust.bringing import LONGEST_PAUSE, Bringer, refuse_without_scanner
 from stream_orchestrator.trust.scanner import Scanner, ScannerAway
 
 EICAR = b"X5O!P%@AP[4\\PZX54(P^)7CC)7}$EICAR-STANDARD-" + b"ANTIVIRUS-TEST-FILE!$H+H*"
@@ -88,9 +88,15 @@ async def test_a_scanner_without_a_verdict_passes_nothing(clamd: Any, mood: str)
     server.mood = mood
     with pytest.raises(ScannerAway):
         await Scanner(url).scan(b"hello")
-    brought = await Bringer(scanner=Scanner(url), scanner_patience=30, sleep=no_sleep)(
+    pauses = list[float]()
+
+    async def counted(seconds: float) -> None:
+        pauses.append(seconds)
+
+    brought = await Bringer(scanner=Scanner(url), scanner_patience=30, sleep=counted)(
         rules(virus_scan=True), held(b"a")
     )
+    assert 30 <= sum(pauses) <= 30 + LONGEST_PAUSE
     assert brought.refused is not None
     assert brought.files == {}
     assert server.scanned > 3, "it is asked again before the event is given up"
