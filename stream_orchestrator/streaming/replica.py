@@ -58,10 +58,8 @@ class Replica:
                 for record in await self._reader.poll(POLL, limit=CHUNK):
                     self.take(record)
                 self._heard = time.monotonic()
-            except (
-                StaysClosed
-            ):  # what is skipped would be missing in silence: the worker ends, another key may be tried
-                raise
+            except StaysClosed:
+                raise  # passed over, its row would be missing, and nobody would know
             except MissingError as error:
                 log.warning("the copy of %s is %.0f s old: %s", self._topic, self.behind, error)
                 await asyncio.sleep(POLL)

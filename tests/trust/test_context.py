@@ -241,6 +241,14 @@ async def test_a_secret_is_masked_in_errors_and_reports(pool: ScriptPool) -> Non
     assert leaked.message == "line 1: RuntimeError: cannot log in with ***"
 
 
+@pytest.mark.parametrize(
+    "said", ["print(context.get_secret('smtp'))", "import os\nprint(os.environ['REGION'])"], ids=["mounted", "variable"]
+)
+async def test_what_a_script_got_is_masked_whatever_its_name_looks_like(pool: ScriptPool, said: str) -> None:
+    done = await pool.run(script(said, env=("REGION",)))
+    assert done.reports[0]["message"] == "***"
+
+
 async def test_a_key_of_the_worker_is_masked_wherever_it_turns_up(pool: ScriptPool) -> None:
     done = await pool.run(script("print(text)", names={"text": ENVIRON["OPENAI_API_KEY"]}))
     assert done.reports[0]["message"] == "***"
