@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+import contextlib
+import itertools
 from typing import Any
 
 import pytest
@@ -105,20 +106,19 @@ async def test_nothing_looks_lost_while_events_stream_through_a_worker(
     """One look each: what is met in no place because it moved would show."""
     monkeypatch.setattr(reconciling, "LOOKS", 1)
     await serve(site.settings, site.plan)
-    enough = asyncio.Event()
-    sending = asyncio.create_task(_stream(site, enough))
-    looks = 0
-    seen: Counter[str] = Counter()
-    while not sending.done() and not (looks >= 3 and seen["in_flight"] and seen["succeeded"]):
-        account = await reconcile(site.broker.settings, site.broker.prefix, "books")
-        told = account.as_json()
-        assert not account.lost
-        assert told.pop("input") == sum(told.values())
-        seen.update(told)
-        looks += 1
+    burst, enough = asyncio.Event(), asyncio.Event()
+    sending = asyncio.create_task(_stream(site, burst, enough))
+    inputs = [0]
+    for _ in range(5):
+        burst.clear()
+        await burst.wait()
+        told = (await reconcile(site.broker.settings, site.broker.prefix, "books")).as_json()
+        assert not told["lost"]
+        inputs.append(told.pop("input"))
+        assert inputs[-1] == sum(told.values())
     enough.set()
     sent = await sending
-    assert seen["in_flight"]
+    assert inputs == sorted(set(inputs)), "events came in before every look, and while it looked"
     await site.results(sent)
     said = await site.call("reconcile", "books", "--json")
     assert (said.json["input"], said.json["succeeded"], said.json["in_flight"]) == (sent, sent, 0)
@@ -147,14 +147,16 @@ async def test_a_pipeline_that_is_not_there_is_said_and_exits_with_three(site: S
     assert "nothing-here.input" in said.err
 
 
-async def _stream(site: Site, enough: asyncio.Event) -> int:
-    """Send in bursts until it is enough, at most 40 of them; how many events."""
-    for number in range(40):
-        if enough.is_set():
-            return number * 101
-        await site.send(*range(100))
+async def _stream(site: Site, burst: asyncio.Event, enough: asyncio.Event) -> int:
+    """Send in bursts until it is enough, each told; how many events."""
+    for number in itertools.count(1):
+        await site.send(*range(50))
         await site.send(number, run_id=f"mine-{number}")
-    return 40 * 101
+        burst.set()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(enough.wait(), 0.2)
+            return number * 51
+    raise AssertionError("numbers do not end")
 
 
 async def _parked(site: Site) -> None:
