@@ -18,7 +18,7 @@ from msgspec.structs import asdict, replace
 from stream_orchestrator.errors import RunError
 from stream_orchestrator.kernel import ids
 from stream_orchestrator.kernel.breaker import Signal
-from stream_orchestrator.kernel.decision import Call, Decision, Transition
+from stream_orchestrator.kernel.decision import Call, Decision
 from stream_orchestrator.kernel.effects import Answer, CallRequest, Request, RunScript, ScriptDone
 from stream_orchestrator.kernel.events import Reply, Report, Token, TokenKind
 from stream_orchestrator.kernel.gate import (
@@ -48,7 +48,7 @@ from stream_orchestrator.kernel.outcomes import (
     with_items,
 )
 from stream_orchestrator.kernel.policies import Next, Park, Settle, after_fault
-from stream_orchestrator.kernel.rows import StepRow
+from stream_orchestrator.kernel.rows import StepRow, Transition
 from stream_orchestrator.kernel.scope import Surroundings, of_step
 from stream_orchestrator.plan import templates
 from stream_orchestrator.plan.model import TaskPlan

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from stream_orchestrator.kernel import ids
-from stream_orchestrator.kernel.decision import Transition
 from stream_orchestrator.kernel.results import dumps, instant
-from stream_orchestrator.kernel.rows import RunRow
+from stream_orchestrator.kernel.rows import RunRow, Transition
 from stream_orchestrator.plan.model import Plan
 
 FORMAT = 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from msgspec import Struct
 
@@ -11,7 +10,7 @@ from stream_orchestrator.kernel.breaker import Signal
 from stream_orchestrator.kernel.effects import Request, RunScript
 from stream_orchestrator.kernel.events import Token
 from stream_orchestrator.kernel.kinds import Spread
-from stream_orchestrator.kernel.rows import StepRow
+from stream_orchestrator.kernel.rows import StepRow, Transition
 from stream_orchestrator.plan.model import TaskPlan
 
 
@@ -21,16 +20,6 @@ class Call(Struct, frozen=True):
     call_id: str
     request: Request
     traceparent: str = ""
-
-
-class Transition(Struct, frozen=True):
-    """One thing that happened to a step, as the audit tells it. `at`: when; 0 is when it is told."""
-
-    kind: str
-    attempt: int = 0
-    details: dict[str, Any] | None = None
-    at: float = 0.0
-    task: str = ""
 
 
 class Decision(Struct, frozen=True, kw_only=True):

@@ -22,7 +22,6 @@ import orjson
 from stream_orchestrator.kernel import audit, ids, results
 from stream_orchestrator.kernel.bringing import HEADER as FILES_HEADER
 from stream_orchestrator.kernel.bringing import Bring, Brought, judged, nothing_brings
-from stream_orchestrator.kernel.decision import Transition
 from stream_orchestrator.kernel.events import Begin, encode
 from stream_orchestrator.kernel.identity import Identity, headers_of, payload_of, read
 from stream_orchestrator.kernel.inbox import ended_by, together
@@ -31,7 +30,7 @@ from stream_orchestrator.kernel.limits import MAX_RECORD, MIB, excerpt
 from stream_orchestrator.kernel.ports import Arrived, Part
 from stream_orchestrator.kernel.privacy import HEADER as VERDICT_HEADER
 from stream_orchestrator.kernel.privacy import Verdict, reference, shielded
-from stream_orchestrator.kernel.rows import RunRow
+from stream_orchestrator.kernel.rows import RunRow, Transition
 from stream_orchestrator.kernel.watch import Blind, SpanRecord, Watch
 from stream_orchestrator.kernel.wires import Headers, letter_headers, result_headers
 from stream_orchestrator.plan.model import Plan

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from asyncio import Future
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +17,6 @@ from typing import Any
 from msgspec.structs import replace
 
 from stream_orchestrator.kernel import events, ids, results, rows
-from stream_orchestrator.kernel.decision import Transition
 from stream_orchestrator.kernel.events import Begin, Cancel, Report, Token, Undecodable
 from stream_orchestrator.kernel.inbox import Work, ended_by, together
 from stream_orchestrator.kernel.items import Items
@@ -24,7 +24,7 @@ from stream_orchestrator.kernel.limits import MAX_RECORD
 from stream_orchestrator.kernel.outcomes import trail_of
 from stream_orchestrator.kernel.ports import Arrived, Part
 from stream_orchestrator.kernel.privacy import reference
-from stream_orchestrator.kernel.rows import RunRow, StepRow, Stub
+from stream_orchestrator.kernel.rows import RunRow, StepRow, Stub, Transition
 from stream_orchestrator.kernel.site import Site
 from stream_orchestrator.kernel.slot import Slot
 from stream_orchestrator.kernel.telling import Telling
@@ -159,19 +159,22 @@ class Lifecycle:
         slot.early += filter(None, self.items.cut(part, run))
         reports = self._reports(part, last)
         build = partial(results.of_item, shows=self.site.shows) if run.nest else results.build
-        ended = _ended(run, build(around, reports, now, error=error), slot.at)
-        if len(rows.encode(ended)) > MAX_RECORD:
+        told = slot.take_told()
+        ended = _ended(run, build(around, reports, now, error=error), slot.at, told)
+        if told and not _fits(ended):
+            slot.early += filter(None, [self.telling.audit(part, run, slot.at, told)])
+            ended, told = replace(ended, told=()), []
+        if not told and not _fits(ended):
             error = error or results.first_error(run, reports.values()) or _overflow("", 0, "its result")
-            ended = _ended(run, build(around, reports, now, error=error, bare=True), slot.at)
+            ended = _ended(run, build(around, reports, now, error=error, bare=True), slot.at, told)
         part.set(key, ended)
         return self._end(part, key, ended, slot)
 
     async def _end(self, part: Part, key: bytes, run: RunRow, slot: Slot) -> None:
-        """The whole result is in the row before it is published: copies are equal, whoever publishes them.
-
-        What the slot has to tell goes first: when the row is there, nothing of this slot is done again.
+        """The whole result is in the row before it is published: copies are equal, whoever publishes them. So is what
+        the slot has to tell, or it was told: when the row is there, nothing of this slot is done again.
         """
-        await together(self.telling.audit(part, run, slot.at, slot.take_told()), *slot.early)
+        await together(*slot.early)
         await part.write(key)
         await self._publish(part, key, run)
 
@@ -193,12 +196,16 @@ class Lifecycle:
         nest = run.nest
         assert nest is not None
         value = run.result.encode()
-        return await part.publish(nest.inbox, partition=nest.partition, key=nest.parent.encode(), value=value)
+        published, *_ = await together(
+            part.publish(nest.inbox, partition=nest.partition, key=nest.parent.encode(), value=value),
+            self.telling.audit(part, run, run.at, run.told),
+        )
+        return published
 
     async def _result(self, part: Part, run: RunRow) -> Any:
         site = self.site
         headers = result_headers(site.plan.slug, run.run_id, run.status, trace_id=run.trace_id, carried=run.headers)
-        told = [Transition("result", run.attempt, {"status": run.status}, task=RESULT)]
+        told = [*run.told, Transition("result", run.attempt, {"status": run.status}, task=RESULT)]
         if run.letter is not None:
             told.append(Transition("dead_lettered", run.attempt, {"reason": run.letter["dlq-reason"]}, task=RESULT))
         published, *_ = await together(
@@ -256,7 +263,11 @@ def _overflow(task: str, attempts: int, what: str) -> dict[str, Any]:
     return {**results.ended("too_large", "TooLarge", message), "task": task or None, "attempts": attempts}
 
 
-def _ended(run: RunRow, outcome: results.Outcome, at: str) -> RunRow:
+def _fits(row: RunRow) -> bool:
+    return len(rows.encode(row)) <= MAX_RECORD
+
+
+def _ended(run: RunRow, outcome: results.Outcome, at: str, told: Sequence[Transition]) -> RunRow:
     payload = run.payload if outcome.letter else ""  # from here on only a dead letter needs it
     # Nothing is asked any more of what an item saw around it.
     nest = run.nest and replace(run.nest, values={}, outputs={}, names={}, skipped=())
@@ -267,6 +278,7 @@ def _ended(run: RunRow, outcome: results.Outcome, at: str) -> RunRow:
         status=outcome.status,
         result=outcome.result,
         letter=outcome.letter,
+        told=tuple(told),
         payload=payload,
         files={},
         at=at,

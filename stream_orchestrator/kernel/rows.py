@@ -26,10 +26,21 @@ _STUB = struct.Struct(">cBHqI")
 _encoder = msgspec.json.Encoder()
 
 
+class Transition(Struct, frozen=True, omit_defaults=True):
+    """One thing that happened to a step, as the audit tells it. `at`: when; 0 is when it is told."""
+
+    kind: str
+    attempt: int = 0
+    details: dict[str, Any] | None = None
+    at: float = NOTHING
+    task: str = ""
+
+
 class RunRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One input event on its way. `payload`, `key` and `headers` are the record's own (latin-1 for bytes).
 
-    When it has ended, `result` is the exact text of its result record and `letter` the headers of its dead letter.
+    When it has ended, `result` is the exact text of its result record, `letter` the headers of its dead letter, and
+    `told` what the audit has still to tell.
     """
 
     run_id: str
@@ -50,6 +61,7 @@ class RunRow(Struct, frozen=True, kw_only=True, omit_defaults=True):
     status: str = ""
     result: str = ""
     letter: dict[str, str] | None = None
+    told: tuple[Transition, ...] = ()
     files: dict[str, str] = {}
     nest: Nest | None = None
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from stream_orchestrator.kernel.decision import Decision, Transition
+from stream_orchestrator.kernel.decision import Decision
+from stream_orchestrator.kernel.rows import Transition
 from stream_orchestrator.plan.model import TaskPlan
 
 REPEATABLE_SECONDS = 1.0  # of scripts: about what a crash may repeat because tokens did not travel

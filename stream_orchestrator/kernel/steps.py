@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from stream_orchestrator.kernel import events, ids
-from stream_orchestrator.kernel.decision import Decision, Transition
+from stream_orchestrator.kernel.decision import Decision
 from stream_orchestrator.kernel.effects import RunScript, ScriptDone
 from stream_orchestrator.kernel.events import Ended, Reply, Report, Token
 from stream_orchestrator.kernel.inbox import Handle, Work, ended_by, together
@@ -23,7 +23,7 @@ from stream_orchestrator.kernel.lifecycle import Lifecycle
 from stream_orchestrator.kernel.limits import MAX_RECORD
 from stream_orchestrator.kernel.ports import Arrived, Part
 from stream_orchestrator.kernel.results import dumps
-from stream_orchestrator.kernel.rows import RunRow, StepRow, hollow
+from stream_orchestrator.kernel.rows import RunRow, StepRow, Transition, hollow
 from stream_orchestrator.kernel.site import Site
 from stream_orchestrator.kernel.slot import DUE, QUIET_SECONDS, Passed, Slot
 from stream_orchestrator.kernel.telling import Telling

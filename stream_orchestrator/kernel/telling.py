@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from stream_orchestrator.kernel import audit, events, ids
-from stream_orchestrator.kernel.decision import Transition
 from stream_orchestrator.kernel.effects import RunScript, ScriptDone
 from stream_orchestrator.kernel.events import Report
 from stream_orchestrator.kernel.ports import Part
-from stream_orchestrator.kernel.rows import RunRow, StepRow
+from stream_orchestrator.kernel.rows import RunRow, StepRow, Transition
 from stream_orchestrator.kernel.site import Site
 from stream_orchestrator.kernel.watch import SpanRecord
 from stream_orchestrator.plan.model import Plan, TaskPlan

@@ -14,10 +14,9 @@ from worlds import Theatre, plan, task
 
 from stream_orchestrator.errors import HouseError
 from stream_orchestrator.kernel import audit, events, ids, rows
-from stream_orchestrator.kernel.decision import Transition
 from stream_orchestrator.kernel.effects import Answer, CallRequest
 from stream_orchestrator.kernel.events import Begin, Reply, Report, Token, Undecodable
-from stream_orchestrator.kernel.rows import STATUSES, RunRow, StepRow, Stub
+from stream_orchestrator.kernel.rows import STATUSES, RunRow, StepRow, Stub, Transition
 from stream_orchestrator.kernel.watch import SpanRecord
 from stream_orchestrator.kernel.wires import CallEvent, decode_call, encode_call
 from stream_orchestrator.plan.model import Plan
