@@ -178,6 +178,15 @@ async def test_a_container_gives_what_it_should_and_leaves_nothing_behind(name: 
     assert not any(played.engine.gatherings.values())
 
 
+async def test_the_audit_tells_of_what_is_inside() -> None:
+    played = theatre(NESTED)
+    await played.play()
+    cells = {f"rows[{row}]/row[{column}]/cell" for row in range(3) for column in range(row + 1)}
+    everything = {"rows", "end", *(f"rows[{row}]/row" for row in range(3)), *cells}
+    for kind in ("started", "finished"):
+        assert {task for task, what, _ in played.transitions() if what == kind} == everything
+
+
 @pytest.mark.parametrize("passing", [True, False], ids=["tokens passed", "tokens sent"])
 @pytest.mark.parametrize("name", WHOLE)
 async def test_a_container_ends_once_wherever_the_process_dies(name: str, passing: bool) -> None:
@@ -191,6 +200,9 @@ async def test_a_container_ends_once_wherever_the_process_dies(name: str, passin
         assert result(played)["output"] == expected, where
         assert not left_of(played), where
         assert sum(played.scripts.ran.values()) <= scripts + 3, where
+        if name not in ("failing", "tried again"):  # what an attempt that is given up has begun is a matter of time
+            missing = calm.transitions() - played.transitions()
+            assert not missing, f"{where}: the audit lacks {missing}"
 
 
 @pytest.mark.parametrize("name", ["group", "condition", "while_loop", "failing"])

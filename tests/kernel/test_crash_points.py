@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-import orjson
 import pytest
 from msgspec.structs import replace
 from worlds import FakeScripts, Theatre, plan, task, variant
@@ -86,7 +85,7 @@ async def test_a_run_ends_once_with_one_result_wherever_the_process_dies(make: A
         assert_sound(theatre, f"crash before effect {crash_at} of {effects}")
         assert outcome(theatre) == outcome(calm), f"crash before effect {crash_at} of {effects}"
         # Of a run that is aborted, what was still begun is a matter of time.
-        missing = transitions(calm) - transitions(theatre) if outcome(calm)[0] != "failed" else None
+        missing = calm.transitions() - theatre.transitions() if outcome(calm)[0] != "failed" else None
         assert not missing, f"crash before effect {crash_at} of {effects}: the audit lacks {missing}"
 
 
@@ -122,11 +121,6 @@ async def test_a_run_ends_once_whatever_two_places_the_process_dies_in(make: Any
 def outcome(theatre: Theatre) -> tuple[str, str | None]:
     result = theatre.results()[0]
     return result["status"], (result["error"] or {}).get("type")
-
-
-def transitions(theatre: Theatre) -> set[tuple[str, str, int]]:
-    told = [each for record in theatre.world.topics["audit"] for each in orjson.loads(record.value)["transitions"]]
-    return {(each["task"], each["kind"], each["attempt"]) for each in told}
 
 
 def whole(made: Plan, passing: bool, **more: Any) -> Theatre:

@@ -216,6 +216,11 @@ class Theatre:
         """Every result record, in order."""
         return [orjson.loads(record.value) for record in self.world.topics["made.results"]]
 
+    def transitions(self) -> set[tuple[str, str, int]]:
+        """What the audit tells of all runs, whichever records hold it."""
+        told = [each for record in self.world.topics["audit"] for each in orjson.loads(record.value)["transitions"]]
+        return {(each["task"], each["kind"], each["attempt"]) for each in told}
+
     def letters(self) -> list[dict[str, bytes]]:
         """The headers of every dead letter, in order."""
         return [dict(record.headers) for record in self.world.topics["made.dlq"]]
