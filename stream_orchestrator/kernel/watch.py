@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Protocol
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpanRecord:
+
+class SpanRecord(Struct, frozen=True, kw_only=True):
     """A span that has ended. Ids are hex (32 and 16 digits), computed from the run, so a copy of work has the same id.
 
     `links` are `(trace_id, span_id)` of other spans that met here. Instants are UNIX seconds.
@@ -20,7 +20,7 @@ class SpanRecord:
     started_at: float
     ended_at: float
     ok: bool = True
-    attributes: dict[str, str | int | float | bool] = field(default_factory=dict)
+    attributes: dict[str, str | int | float | bool] = {}
     links: tuple[tuple[str, str], ...] = ()
 
 

@@ -67,6 +67,7 @@ class Metrics:
         self._kinds: dict[str, Kind] = {}
         self._values: dict[tuple[str, Labels], float] = {}
         self._histograms: dict[tuple[str, Labels], _Histogram] = {}
+        self._known: dict[tuple[object, ...], tuple[str, Labels]] = {}  # series, by how they are asked for
 
     def count(self, name: str, value: float = 1, /, **labels: str) -> None:
         """Add to a counter; what is not a positive number is ignored."""
@@ -104,16 +105,21 @@ class Metrics:
         return "\n".join([*lines, ""]).encode()
 
     def _series(self, name: str, kind: Kind, labels: dict[str, str]) -> tuple[str, Labels] | None:
-        name = _clean(name)
-        key = (name, _labels(labels))
+        asked = (name, kind, *labels.items())
+        if (found := self._known.get(asked)) is not None:
+            return found
+        key = (_clean(name), _labels(labels))
         if key in self._values or key in self._histograms:
-            known = self._kinds[name] == kind
+            known = self._kinds[key[0]] == kind
         else:
             room = len(self._values) + len(self._histograms) < self._limit
-            known = room and self._kinds.setdefault(name, kind) == kind
+            known = room and self._kinds.setdefault(key[0], kind) == kind
         if not known:
             self._drop()
-        return key if known else None
+            return None
+        if key[0] == name:  # of any number of names that scripts make up, none is kept
+            self._known[asked] = key
+        return key
 
     def _drop(self) -> None:
         self._kinds["series_dropped_total"] = "counter"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from stream_orchestrator.kernel.watch import SpanRecord
@@ -30,6 +30,7 @@ class Eyes:
         self.tracing = tracing or Tracing()
         self.failures: Counter[str] = Counter()
         self._watchers: tuple[object, ...] = (self.metrics, self.tracing, *others)
+        self._span, self._count, self._gauge, self._observe = map(self._told, ("span", "count", "gauge", "observe"))
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Eyes:
@@ -40,19 +41,19 @@ class Eyes:
 
     def span(self, span: SpanRecord) -> None:
         """A span has ended."""
-        self._tell("span", (span,), {})
+        self._tell(self._span, (span,), {})
 
     def count(self, name: str, value: float = 1, /, **labels: str) -> None:
         """Add to a counter."""
-        self._tell("count", (name, value), labels)
+        self._tell(self._count, (name, value), labels)
 
     def gauge(self, name: str, value: float, /, **labels: str) -> None:
         """Set a gauge."""
-        self._tell("gauge", (name, value), labels)
+        self._tell(self._gauge, (name, value), labels)
 
     def observe(self, name: str, seconds: float, /, **labels: str) -> None:
         """Record a duration in a histogram."""
-        self._tell("observe", (name, seconds), labels)
+        self._tell(self._observe, (name, seconds), labels)
 
     async def close(self, budget: float = 2.0) -> None:
         """Let every watcher send what it holds; each has `budget` seconds."""
@@ -64,14 +65,18 @@ class Eyes:
                 except Exception as error:  # border: a watcher's failure ends here, counted
                     self._failed(watcher, error)
 
-    def _tell(self, verb: str, arguments: tuple[Any, ...], labels: dict[str, str]) -> None:
-        for watcher in self._watchers:
-            method = getattr(watcher, verb, None)
-            if method is not None:
-                try:
-                    method(*arguments, **labels)
-                except Exception as error:  # border: a watcher's failure ends here, counted
-                    self._failed(watcher, error)
+    def _told(self, verb: str) -> list[tuple[object, Callable[..., None]]]:
+        """Who has a method for it, and which."""
+        return [(watcher, getattr(watcher, verb)) for watcher in self._watchers if hasattr(watcher, verb)]
+
+    def _tell(
+        self, told: list[tuple[object, Callable[..., None]]], arguments: tuple[Any, ...], labels: dict[str, str]
+    ) -> None:
+        for watcher, method in told:
+            try:
+                method(*arguments, **labels)
+            except Exception as error:  # border: a watcher's failure ends here, counted
+                self._failed(watcher, error)
 
     def _failed(self, watcher: object, error: Exception) -> None:
         name = type(watcher).__name__
