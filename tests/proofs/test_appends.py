@@ -12,7 +12,7 @@ from bench import appends
 from bench.appends import Written
 from stream_orchestrator.streaming.records import Record
 
-APPENDS, BYTES = 24, 30 * 1024  # it is 16 and 21.5 KB where no script takes a second: see `kernel.slot`
+APPENDS, BYTES = 24, 30 * 1024  # it is 17 and 22 KB where no script takes a second: see `kernel.slot`
 RUNS = 40
 
 
