@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,32 @@ async def test_a_container_ends_once_wherever_the_process_dies(name: str, passin
         if name not in ("failing", "tried again"):  # what an attempt that is given up has begun is a matter of time
             missing = calm.transitions() - played.transitions()
             assert not missing, f"{where}: the audit lacks {missing}"
+
+
+CHANGING = """
+  - {name: numbers, type: python_task, script: "import time; return [time.perf_counter_ns() + n for n in ns]"}
+  - name: same
+    type: parallel_group
+    tasks:
+      - {name: "same_{{ item.index }}", type: python_task, for_each: "{{ numbers }}", script: "return item['value']"}
+"""
+
+
+class Backwards(StormyWorld):
+    """What lands first is what was begun last: rows long after what they are meant to come before."""
+
+    def choose(self, moves: list[Callable[[], None]]) -> Callable[[], None]:
+        return moves[-1]
+
+
+async def test_items_are_of_the_list_that_the_result_has_though_a_script_never_gives_the_same_twice() -> None:
+    calm = theatre(CHANGING, world=Backwards(0))
+    await calm.play()
+    for crash_at in range(1, calm.world.moves + 1):
+        played = theatre(CHANGING, world=Backwards(0, frozenset([crash_at])))
+        await played.play()
+        outputs = result(played)["outputs"]
+        assert outputs["same"] == outputs["numbers"], f"crash before move {crash_at}"
 
 
 @pytest.mark.parametrize("name", ["group", "condition", "while_loop", "failing"])
