@@ -1,4 +1,4 @@
-"""The border to HTTP: the one module that knows httpx and aiohttp, so that another library is another import here.
+"""The border to the services of models: the one module that knows httpx; another library is another import here.
 
 Promises
   * One `post` sends at most one request: no redirects, no retries, no proxies or keys from the environment.
@@ -65,8 +65,7 @@ class Http:
         token = _progress.set(progress)
         complete = False
         try:
-            async with asyncio.timeout_at(deadline):
-                reply = await self._exchange(url, headers, body)
+            reply = await self._exchange(url, headers, body, deadline)
             complete = True
             return reply
         except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError) as error:
@@ -86,7 +85,7 @@ class Http:
             await self._transport.aclose()
             self._transport = None
 
-    async def _exchange(self, url: str, headers: dict[str, str], body: bytes) -> Reply:
+    async def _exchange(self, url: str, headers: dict[str, str], body: bytes, deadline: float) -> Reply:
         # Straight to the transport: what a client of httpx adds costs as much again, and we want none of it.
         request = httpx.Request(
             "POST",
@@ -95,20 +94,31 @@ class Http:
             content=body if len(body) <= PIECE else _in_pieces(body),
             extensions={"timeout": {"connect": self._connect_timeout}},
         )
-        async with asyncio.timeout(self._first_byte_timeout):
-            response = await self._opened().handle_async_request(request)
+        first_byte = asyncio.get_running_loop().time() + self._first_byte_timeout
         received = bytearray()
-        async for chunk in response.aiter_bytes():
-            received += chunk
-            if len(received) > self._max_body:
-                raise NoReply("too_large", f"the answer is larger than {self._max_body} bytes", sent=True)
-        await response.aclose()
-        return Reply(response.status_code, {k.lower(): v for k, v in response.headers.items()}, bytes(received))
+        async with asyncio.timeout_at(min(first_byte, deadline)) as limit:
+            response = await self._opened().handle_async_request(request)
+            limit.reschedule(deadline)
+            async for chunk in response.aiter_bytes():
+                received += chunk
+                if len(received) > self._max_body:
+                    raise NoReply("too_large", f"the answer is larger than {self._max_body} bytes", sent=True)
+            await response.aclose()
+        return Reply(response.status_code, _lower(response.headers.raw), bytes(received))
 
     def _opened(self) -> AiohttpTransport:
         if self._transport is None:
             self._transport = AiohttpTransport(client=_session, trust_env=False)
         return self._transport
+
+
+def _lower(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers by their names in lower case; one that came several times has all its values."""
+    found: dict[str, str] = {}
+    for name, value in headers:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
 
 
 async def _in_pieces(body: bytes) -> AsyncIterator[bytes]:

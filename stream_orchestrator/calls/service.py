@@ -22,6 +22,7 @@ from stream_orchestrator.calls.routing import service_of
 from stream_orchestrator.calls.service_settings import ServiceSettings
 from stream_orchestrator.calls.services import Services
 from stream_orchestrator.calls.settings import CallSettings, key_variable, needs_key
+from stream_orchestrator.calls.turns import acquire
 from stream_orchestrator.calls.wire import Wire
 from stream_orchestrator.kernel.effects import Answer, CallRequest, Request, ServiceRequest
 
@@ -67,8 +68,7 @@ class CallService:
 
     async def _in_a_slot(self, request: Request, call_id: str, deadline: float) -> Answer:
         try:
-            async with asyncio.timeout_at(deadline):
-                await self._slots.acquire()
+            await acquire(self._slots, deadline)
         except TimeoutError:
             return fault("timeout", "its deadline passed before it could be sent", retryable=True)
         try:

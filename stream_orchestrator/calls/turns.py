@@ -29,8 +29,7 @@ class Turns:
     async def turn(self, patience: float | None) -> AsyncIterator[None]:
         """One of the attempts; after `patience` seconds without one it goes on all the same."""
         try:
-            async with asyncio.timeout(patience):
-                await self._slots.acquire()
+            await acquire(self._slots, None if patience is None else asyncio.get_running_loop().time() + patience)
         except TimeoutError:
             yield
             return
@@ -46,3 +45,12 @@ class Turns:
         now = (self._clock or asyncio.get_running_loop().time)()
         self._next = max(self._next + self._pace, now - self._ahead)
         return max(0.0, self._next - now)
+
+
+async def acquire(slots: asyncio.Semaphore, deadline: float | None) -> None:
+    """Take one of `slots`. TimeoutError: none was free until `deadline` (on the loop's clock; None waits for ever)."""
+    if not slots.locked():
+        await slots.acquire()  # at once: no clock need run
+        return
+    async with asyncio.timeout_at(deadline):
+        await slots.acquire()

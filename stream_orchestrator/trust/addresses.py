@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -96,6 +97,7 @@ class AddressGuard:
             )
 
 
+@lru_cache(maxsize=64)  # asked with every call, of a few services
 def is_this_machine(url: str) -> bool:
     """Whether an address, or a host, is on loopback."""
     host = (urlsplit(url).hostname or "") if "//" in url else url
