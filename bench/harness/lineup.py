@@ -33,7 +33,7 @@ class Lineup:
         """A program of `baselines/`, its topics made; it may still be joining."""
         prefix = fresh_prefix()
         names = [prefix + inbox for inbox in passing.inboxes(shape)]
-        await self.topics.make([*names, f"{prefix}app-halves-changelog"])
+        await self.topics.make([*names, f"{prefix}app-halves-changelog", f"{prefix}audit"])
         arguments = [self.topics.settings.bootstrap, prefix, str(PARTITIONS), shape, *more]
         return self._start(name, [str(BASELINES / program), *arguments], source=names[0], sink=names[-1])
 
