@@ -65,20 +65,23 @@ def traceparent(trace_id: str, span_id: str) -> str:
 
 
 @lru_cache(maxsize=8192)
+def _run(run_id: str) -> bytes:
+    return digest(run_id)
+
+
 def run_key(run_id: str) -> bytes:
     """Where a run's row (and later its stub) stands in the table."""
-    return b"r" + digest(run_id)
+    return b"r" + _run(run_id)
 
 
-@lru_cache(maxsize=32768)
 def step_key(run_id: str, slug: str) -> bytes:
     """Where a step's row stands in the table."""
-    return b"s" + digest(run_id) + slug.encode()
+    return b"s" + _run(run_id) + slug.encode()
 
 
 def member_key(run_id: str, slug: str, attempt: int, index: int) -> bytes:
     """Where what an item of a container gave stands in the table."""
-    return b"m" + digest(run_id) + f"{slug}/{attempt}/{index}".encode()
+    return b"m" + _run(run_id) + f"{slug}/{attempt}/{index}".encode()
 
 
 def item_id(run_id: str, slug: str, attempt: int, index: int) -> str:

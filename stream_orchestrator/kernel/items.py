@@ -151,8 +151,8 @@ class Items:
         return [each for task, row in self._rows(part, run) for each in self.over(part, run, task, row)]
 
     def _rows(self, part: Part, run: RunRow) -> Iterator[tuple[TaskPlan, StepRow]]:
-        for task in self.site.plan.tasks:
-            row = part.get(ids.step_key(run.run_id, task.slug)) if task.gathers else None
+        for task in self.site.containers:
+            row = part.get(ids.step_key(run.run_id, task.slug))
             if isinstance(row, StepRow):
                 yield task, row
 

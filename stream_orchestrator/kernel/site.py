@@ -53,6 +53,7 @@ class Site:
     passing: bool = True
     notebook: Notebook = field(default_factory=Notebook)
     leaves: frozenset[str] = frozenset()
+    containers: tuple[TaskPlan, ...] = ()
     path: tuple[str, ...] = ()
     shows: tuple[str, ...] = ()
     open: bool = False
@@ -62,6 +63,7 @@ class Site:
     def __post_init__(self) -> None:
         last = frozenset(task.name for task in self.plan.tasks if task.downstream == (RESULT,))
         object.__setattr__(self, "leaves", last)
+        object.__setattr__(self, "containers", tuple(task for task in self.plan.tasks if task.gathers))
 
     def around(self, run: RunRow) -> Surroundings:
         """What the steps of a run see beside their own rows."""
