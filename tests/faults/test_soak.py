@@ -45,6 +45,10 @@ class Look:
     rows: int
     runs: int
 
+    def __str__(self) -> str:
+        memory = f"{self.memory / MIB:.0f} MB, {self.descriptors} descriptors and {self.rows:,} rows"
+        return f"{self.runs:,} runs answered; the witness has {memory}"
+
 
 async def soak(scene: Scene) -> None:
     """Random faults to everybody but the witness, for so long."""
@@ -56,6 +60,11 @@ async def soak(scene: Scene) -> None:
             await asyncio.sleep(scene.chance.uniform(3, 12 if MINUTES < 10 else 40))
             harm = scene.chance.choice(HARMS)
             struck.append(harm.__name__)
+            gone = MINUTES - (end - time.monotonic()) / 60
+            print(
+                f"{gone:6.1f} of {MINUTES:g} minutes: {harm.__name__}; {looks[-1] if looks else 'no look yet'}",
+                flush=True,
+            )
             await harm(scene)
     finally:
         watching.cancel()
