@@ -68,7 +68,7 @@ class Http:
             reply = await self._exchange(url, headers, body, deadline)
             complete = True
             return reply
-        except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, ValueError) as error:
             raise _no_reply(error, progress.sent) from error
         except NoReply as error:
             error.sent = progress.sent
@@ -157,6 +157,8 @@ def _no_reply(error: Exception, sent: bool) -> NoReply:
     if isinstance(error, httpx.DecodingError):
         return NoReply("bad_answer", "its compressed body is broken", sent=sent)
     said = " ".join(str(error).split()) or type(error).__name__
+    if sent and isinstance(error, ValueError):  # the client stumbles over it: a reason phrase that is not UTF-8
+        return NoReply("bad_answer", f"an answer that cannot be read: {said}", sent=sent)
     return NoReply("disconnected" if sent else "unreachable", said, sent=sent)
 
 

@@ -68,6 +68,8 @@ class CallService:
 
     async def _in_a_slot(self, request: Request, call_id: str, deadline: float) -> Answer:
         try:
+            if deadline <= asyncio.get_running_loop().time():
+                raise TimeoutError  # a connection that is open would take it before any clock could stop it
             await acquire(self._slots, deadline)
         except TimeoutError:
             return fault("timeout", "its deadline passed before it could be sent", retryable=True)

@@ -286,6 +286,30 @@ async def test_broken_compression_is_a_fault(server: ModelServer, service: CallS
     assert (answer.error_type, answer.ambiguous) == ("bad_answer", False)
 
 
+async def test_an_answer_that_the_client_stumbles_over_is_a_fault() -> None:
+    async def abroad(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write("HTTP/1.1 500 Não\r\ncontent-length: 0\r\n\r\n".encode("latin-1"))
+        writer.close()
+
+    listener = await asyncio.start_server(abroad, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    service = CallService(CallSettings(openai_base_url=f"http://127.0.0.1:{port}/v1"))
+    answer = await service.attempt(asks())
+    await service.close()
+    listener.close()
+    assert (answer.error_type, answer.retryable, answer.ambiguous) == ("bad_answer", True, False)
+
+
+async def test_an_address_with_a_password_beside_a_key_is_a_fault(server: ModelServer) -> None:
+    address = server.openai_url.replace("://", "://someone:secret-word@")
+    service = CallService(settings_for(server, openai_base_url=address))
+    answer = await service.attempt(asks())
+    await service.close()
+    assert (answer.error_type, answer.ambiguous, server.seen) == ("unreachable", False, [])
+    assert "secret-word" not in answer.message
+
+
 async def test_a_huge_body_is_cut_off_at_its_bound(server: ModelServer) -> None:
     service = CallService(settings_for(server, max_body_bytes=100_000))
     answer = await attempt(server, service, Body(body=b"x" * 10_000_000), asks())
@@ -364,10 +388,13 @@ async def test_a_server_that_answers_but_stops_reading_cannot_hold_an_attempt() 
     assert (answer.error_type, answer.ambiguous) == ("timeout", True)
 
 
-async def test_a_deadline_that_has_passed_sends_nothing(server: ModelServer, service: CallService) -> None:
+@pytest.mark.parametrize("warm", [0, 1], ids=["no connection", "a connection that is open"])
+async def test_a_deadline_that_has_passed_sends_nothing(server: ModelServer, service: CallService, warm: int) -> None:
+    for _ in range(warm):
+        await service.attempt(asks())
     answer = await service.attempt(asks(within=-1))
     assert (answer.error_type, answer.retryable, answer.ambiguous) == ("timeout", True, False)
-    assert server.seen == []
+    assert len(server.seen) == warm
 
 
 # --- many at once
