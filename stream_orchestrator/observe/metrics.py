@@ -111,15 +111,14 @@ class Metrics:
         key = (_clean(name), _labels(labels))
         if key in self._values or key in self._histograms:
             known = self._kinds[key[0]] == kind
+            if known and key[0] == name:  # of any number of names that scripts make up, none is kept
+                self._known[asked] = key
         else:
             room = len(self._values) + len(self._histograms) < self._limit
             known = room and self._kinds.setdefault(key[0], kind) == kind
         if not known:
             self._drop()
-            return None
-        if key[0] == name:  # of any number of names that scripts make up, none is kept
-            self._known[asked] = key
-        return key
+        return key if known else None
 
     def _drop(self) -> None:
         self._kinds["series_dropped_total"] = "counter"

@@ -67,7 +67,8 @@ class Eyes:
 
     def _told(self, verb: str) -> list[tuple[object, Callable[..., None]]]:
         """Who has a method for it, and which."""
-        return [(watcher, getattr(watcher, verb)) for watcher in self._watchers if hasattr(watcher, verb)]
+        methods = ((watcher, getattr(watcher, verb, None)) for watcher in self._watchers)
+        return [(watcher, method) for watcher, method in methods if method is not None]
 
     def _tell(
         self, told: list[tuple[object, Callable[..., None]]], arguments: tuple[Any, ...], labels: dict[str, str]

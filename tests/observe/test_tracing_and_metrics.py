@@ -288,6 +288,24 @@ class BlindWatcher:
         raise RuntimeError("cannot close")
 
 
+def test_values_that_make_no_series_take_no_memory() -> None:
+    metrics = Metrics()
+    for n in range(10):
+        with pytest.raises(ValueError, match="could not convert"):
+            metrics.gauge("size", "no number", of=str(n))  # type: ignore[arg-type]
+    assert not metrics._values
+    assert not metrics._known
+
+
+def test_a_watcher_that_says_it_has_no_method_is_not_told() -> None:
+    class Spans:
+        count = None
+
+    eyes = Eyes(Spans())
+    eyes.count("runs_total")
+    assert not eyes.failures
+
+
 async def test_a_failing_watcher_is_counted_and_passed_over_and_the_others_are_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
