@@ -38,7 +38,7 @@ def _bounded(told: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for each in told:
         size = len(dumps(each["details"]))
         room -= size
-        if room < 0:
+        if room < 0 and each["kind"] == "noted":
             each["details"] = {"omitted_bytes": size}
     return told
 

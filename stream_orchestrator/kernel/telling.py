@@ -11,6 +11,7 @@ from typing import Any
 from stream_orchestrator.kernel import audit, events, ids
 from stream_orchestrator.kernel.effects import RunScript, ScriptDone
 from stream_orchestrator.kernel.events import Report
+from stream_orchestrator.kernel.limits import misfit
 from stream_orchestrator.kernel.ports import Part
 from stream_orchestrator.kernel.rows import RunRow, StepRow, Transition
 from stream_orchestrator.kernel.site import Site
@@ -45,7 +46,7 @@ class Telling:
         for report in done.reports:
             match report.get("kind"):
                 case "audit":
-                    told.append(Transition("noted", attempt, {"entry": report.get("entry")}))
+                    told.append(Transition("noted", attempt, _noted(report.get("entry"))))
                 case "metric":
                     self._metric(task, report)
                 case _:
@@ -117,6 +118,12 @@ class Telling:
     def duplicate(self) -> None:
         """An event came again from elsewhere."""
         self.site.watch.count("duplicates_total", pipeline=self.site.plan.slug)
+
+
+def _noted(entry: Any) -> dict[str, Any]:
+    """An entry of a script; of one that no record can hold, why."""
+    unfit = misfit(entry, "the entry")
+    return {"entry": entry} if unfit is None else {"omitted": unfit.message}
 
 
 def _attributes(plan: Plan, run: RunRow, report: Report) -> Attributes:

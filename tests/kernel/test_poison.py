@@ -178,10 +178,13 @@ async def test_a_script_that_lies_in_its_reports_stops_nothing() -> None:
                 {"kind": "log", "level": {"a": 1}, "message": 7},
                 {"kind": "alert"},
                 {"kind": "audit"},
+                {"kind": "audit", "entry": deep(300)},
             )
             return ScriptDone(kind="value", value=1, reports=reports)
 
-    assert (await played(plan(task("a")), scripts=Liar())).results()[0]["status"] == "succeeded"
+    theatre = await played(plan(task("a")), scripts=Liar())
+    assert theatre.results()[0]["status"] == "succeeded"
+    assert ("a", "noted", 1) in theatre.transitions()
 
 
 async def test_audit_entries_of_a_script_that_fill_more_than_a_record_keep_their_place() -> None:
@@ -196,6 +199,21 @@ async def test_audit_entries_of_a_script_that_fill_more_than_a_record_keep_their
     assert len(noted) == 800  # of two runs
     assert noted[0]["details"] == {"entry": "x" * 60_000}
     assert "omitted_bytes" in noted[399]["details"]
+
+
+async def test_audit_entries_that_fill_a_record_take_no_place_from_how_the_run_ended() -> None:
+    class Chatty(FakeScripts):
+        async def run(self, job: RunScript) -> ScriptDone:
+            entry = {"kind": "audit", "entry": "x" * 60_000}
+            return ScriptDone(kind="error", error_type="ValueError", message="never", reports=(entry,) * 150)
+
+    theatre = await played(plan(task("a")), scripts=Chatty())
+    told = [orjson.loads(record.value) for record in theatre.world.topics["audit"]]
+    details = {each["kind"]: each["details"] for record in told for each in record["transitions"]}
+    assert "omitted_bytes" in details["noted"]
+    assert details["failed"] == {"type": "ScriptError", "message": "never"}
+    assert details["result"] == {"status": "failed"}
+    assert details["dead_lettered"] == {"reason": "task_failed"}
 
 
 async def test_an_error_of_a_script_is_told_shortened_and_without_half_characters() -> None:
