@@ -156,7 +156,8 @@ class Lifecycle:
         self, part: Part, run: RunRow, *, slot: Slot, last: StepRow, error: dict[str, Any] | None = None
     ) -> Work:
         key, around, now = ids.run_key(run.run_id), self.site.around(run), part.now()
-        slot.early += filter(None, self.items.cut(part, run))
+        # Of other slots, too, nothing is done again when the row is there.
+        slot.early += filter(None, [self.telling.under_way(part, run), *self.items.cut(part, run)])
         reports = self._reports(part, last)
         build = partial(results.of_item, shows=self.site.shows) if run.nest else results.build
         told = slot.take_told()

@@ -7,6 +7,7 @@ from asyncio import Future
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 from stream_orchestrator.kernel import audit, events, ids
 from stream_orchestrator.kernel.effects import RunScript, ScriptDone
@@ -34,7 +35,18 @@ class Telling:
         if not transitions:
             return None
         value = audit.record(self.site.plan, run, at, now=part.now(), transitions=transitions)
-        return part.publish(self.site.wires.audit, partition=None, key=run.root.encode(), value=value)
+        told = part.publish(self.site.wires.audit, partition=None, key=run.root.encode(), value=value)
+        known = self.site.telling.get(part)
+        if known is None:
+            known = self.site.telling[part] = WeakValueDictionary()
+        known[run.run_id] = told
+        return told
+
+    def under_way(self, part: Part, run: RunRow) -> Future[Any] | None:
+        """The last audit record of a run that is not acknowledged yet; those before it land before it."""
+        known = self.site.telling.get(part)
+        last = None if known is None else known.get(run.run_id)
+        return None if last is None or last.done() else last
 
     def heard(self, task: TaskPlan, script: RunScript, done: ScriptDone) -> list[Transition]:
         """What a script said: lines to the log, metrics to the watchers, entries to the audit.

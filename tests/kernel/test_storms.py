@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_crash_points import PASSING, PLANS, assert_sound, expired
+from test_crash_points import PASSING, PLANS, assert_sound, expired, shared
 from test_generated_graphs import graphs
 from worlds import StormyWorld, Theatre
 
@@ -81,6 +81,14 @@ async def test_a_run_ends_once_wherever_the_process_dies_whichever_lands_first(
     for crash_at in range(1, calm.world.moves + 1):  # type: ignore[attr-defined]
         theatre = await one_run(make(), order(0, frozenset({crash_at}), 0), passing)
         assert_sound(theatre, f"crash before move {crash_at}")
+
+
+async def test_what_another_slot_tells_lands_before_the_row_that_says_that_the_run_has_ended() -> None:
+    calm = await one_run(shared(), RowsFirst(0), True)
+    for crash_at in range(1, calm.world.moves + 1):  # type: ignore[attr-defined]
+        theatre = await one_run(shared(), RowsFirst(0, frozenset({crash_at}), 0), True)
+        told = {(task, kind) for task, kind, _ in theatre.transitions()}
+        assert {(leaf, "finished") for leaf in "de"} <= told, f"crash before move {crash_at}"
 
 
 async def one_run(made: Plan, world: StormyWorld, passing: bool) -> Theatre:
