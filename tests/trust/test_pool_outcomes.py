@@ -210,6 +210,22 @@ async def test_a_forged_outcome_of_an_unknown_kind_is_a_kill(pool: ScriptPool) -
     assert await still_serves(pool)
 
 
+@pytest.mark.parametrize("ending", ["os._exit(1)", "return 1"], ids=["and dies", "and goes on"])
+async def test_forged_reports_are_passed_over(pool: ScriptPool, ending: str) -> None:
+    forged = f"""
+    import json, os, struct
+    body = json.dumps({{"op": "reports", "reports": [{{"kind": []}}, 7, {{"kind": {{}}}}]}}).encode()
+    for n in range(3, 64):
+        try: os.write(n, struct.pack(">I", len(body)) + body)
+        except OSError: pass
+    {ending}
+    """
+    done = await pool.run(script(forged))
+    assert done.kind in ("killed", "value")
+    assert done.reports == ()
+    assert await still_serves(pool)
+
+
 async def test_inputs_that_are_not_json_are_an_error_of_the_run(pool: ScriptPool) -> None:
     done = await pool.run(script("return 1", names={"n": 2**70}))
     assert (done.kind, done.error_type) == ("error", "TypeError")
