@@ -41,7 +41,7 @@ demo: install ## the main job on a real text collection, on the embedded broker
 	@$(BIN)/python pipelines/data/show_digest.py $(RESULTS)
 
 test: install ## the tests that need nothing but Python
-	$(BIN)/python -m pytest -m "not kafka and not slow" -n auto --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest -m "not kafka and not slow" -n logical --maxprocesses 4 --dist worksteal
 
 check: install lint types ## everything: lint, types, all tests, real services
 	$(BIN)/python -m pytest $(if $(ONLY),-m "$(ONLY)")
