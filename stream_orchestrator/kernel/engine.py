@@ -50,7 +50,7 @@ class Engine(Site):
 
     def on_recovered(self, part: Part) -> Work | None:
         """What a crash may have left half done: results not seen to be published, effects that a timer began."""
-        self.telling.pop(part, None)
+        self.last_told.pop(part, None)
         self.gatherings.pop(part, None)  # what was known before the rows came from elsewhere is not believed
         for work in [self._resume(part, key) for key in list(part.keys())]:
             if work is not None:

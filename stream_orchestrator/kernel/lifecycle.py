@@ -167,7 +167,7 @@ class Lifecycle:
             ended, told = replace(ended, told=()), []
         if not told and not _fits(ended):
             error = error or results.first_error(run, reports.values()) or _overflow("", 0, "its result")
-            ended = _ended(run, build(around, reports, now, error=error, bare=True), slot.at, told)
+            ended = _ended(run, build(around, reports, now, error=error, bare=True), slot.at)
         part.set(key, ended)
         return self._end(part, key, ended, slot)
 
@@ -268,7 +268,7 @@ def _fits(row: RunRow) -> bool:
     return len(rows.encode(row)) <= MAX_RECORD
 
 
-def _ended(run: RunRow, outcome: results.Outcome, at: str, told: Sequence[Transition]) -> RunRow:
+def _ended(run: RunRow, outcome: results.Outcome, at: str, told: Sequence[Transition] = ()) -> RunRow:
     payload = run.payload if outcome.letter else ""  # from here on only a dead letter needs it
     # Nothing is asked any more of what an item saw around it.
     nest = run.nest and replace(run.nest, values={}, outputs={}, names={}, skipped=())

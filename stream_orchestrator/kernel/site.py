@@ -38,7 +38,7 @@ class Site:
     `path` leads to the body of a container (empty: the pipeline itself), `shows` are its tasks that others read,
     and `open` says that they come with each run.
     `passing`: a token with only one way to go is taken by the next task within the same slot, and does not travel.
-    `telling`: by run, its last audit record, while anybody waits for it.
+    `last_told`: by run, its last audit record, while anybody waits for it.
     """
 
     plan: Plan
@@ -59,7 +59,7 @@ class Site:
     shows: tuple[str, ...] = ()
     open: bool = False
     gatherings: WeakKeyDictionary[Part, dict[bytes, Any]] = field(default_factory=WeakKeyDictionary)
-    telling: WeakKeyDictionary[Part, WeakValueDictionary[str, Future[Any]]] = field(default_factory=WeakKeyDictionary)
+    last_told: WeakKeyDictionary[Part, WeakValueDictionary[str, Future[Any]]] = field(default_factory=WeakKeyDictionary)
     _inputs: OrderedDict[str, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:

@@ -36,15 +36,15 @@ class Telling:
             return None
         value = audit.record(self.site.plan, run, at, now=part.now(), transitions=transitions)
         told = part.publish(self.site.wires.audit, partition=None, key=run.root.encode(), value=value)
-        known = self.site.telling.get(part)
+        known = self.site.last_told.get(part)
         if known is None:
-            known = self.site.telling[part] = WeakValueDictionary()
+            known = self.site.last_told[part] = WeakValueDictionary()
         known[run.run_id] = told
         return told
 
     def under_way(self, part: Part, run: RunRow) -> Future[Any] | None:
         """The last audit record of a run that is not acknowledged yet; those before it land before it."""
-        known = self.site.telling.get(part)
+        known = self.site.last_told.get(part)
         last = None if known is None else known.get(run.run_id)
         return None if last is None or last.done() else last
 

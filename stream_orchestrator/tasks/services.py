@@ -9,6 +9,7 @@ Promises
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -25,14 +26,14 @@ from stream_orchestrator.trust.secrets import looks_secret
 ENV = "env:"  # what stands before the name of an environment variable, where a mark says what it stands for
 
 
-class ServiceTask:
+class ServiceTask(ABC):
     """A kind whose attempt is one request. A member says what it asks in `request`."""
 
     name: str
 
+    @abstractmethod
     def request(self, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """The operation, and its options, of rendered options. Raises `RunError` for what cannot be asked."""
-        raise NotImplementedError
 
     def begin(self, attempt: Attempt) -> Step:
         """Render and ask."""

@@ -371,6 +371,23 @@ async def test_a_first_byte_that_does_not_come_ends_the_attempt_before_its_deadl
     assert answer.seconds < 30
 
 
+async def test_an_answer_that_has_begun_has_until_the_deadline() -> None:
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 500 No\r\ncontent-length: 2\r\n\r\nx")
+        await asyncio.sleep(1.5)
+        writer.write(b"y")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(slow, "127.0.0.1", 0) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        service = CallService(CallSettings(openai_base_url=f"http://127.0.0.1:{port}/v1", first_byte_timeout=1.0))
+        answer = await service.attempt(asks(within=60))
+        await service.close()
+    assert answer.error_type != "timeout", answer
+
+
 async def test_a_server_that_answers_but_stops_reading_cannot_hold_an_attempt() -> None:
     async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nx")
