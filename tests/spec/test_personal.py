@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stream_orchestrator.spec.personal import anonymized, without_persons
@@ -57,18 +57,36 @@ def test_keys_of_maps_are_texts_too_and_two_of_them_stay_two() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("4111 1111 1111 1111 555-123-4567", "[CARD_REDACTED] [PHONE_REDACTED]"),
+        ("order 123 456 4111 1111 1111 1111", "order 123 456 [CARD_REDACTED]"),
+        ("4111-1111-1111-1111 4111 1111 1111 1111", "[CARD_REDACTED] [CARD_REDACTED]"),
+        ("4111111111111111 12345", "[CARD_REDACTED] 12345"),
+        ("7 4111111111111111", "7 [CARD_REDACTED]"),
+        ("DE89 3704 0044 0532 0130 00 1234", "[IBAN_REDACTED] 1234"),
+    ],
+)
+def test_a_number_is_found_among_others(text: str, left: str) -> None:
+    assert without_persons(text) == left
+
+
 KNOWN = [text for texts in PERSONS.values() for text in texts]
 PIECES = st.sampled_from([*KNOWN, *OTHERS, " ", "-", "0", "@", ".", ":"])
 
 
 @settings(max_examples=300, deadline=None)
+@example("ada@example.orgada@example.orgada@example.org4111 1111 1111 1111 555-123-4567")
 @given(st.lists(PIECES | st.text(max_size=6), max_size=8).map("".join))
 def test_anonymising_twice_changes_nothing(text: str) -> None:
     once = without_persons(text)
     assert without_persons(once) == once
 
 
-@pytest.mark.parametrize("piece", ["a", "1", "a@", "1-", "A1 ", ":1", "+1 ", "1.", "0 "])
+@pytest.mark.parametrize(
+    "piece", ["a", "1", "a@", "1-", "A1 ", ":1", "+1 ", "1.", "0 ", "123 ", "1234 ", "4111 1111 1111 1111 "]
+)
 def test_no_text_takes_long(piece: str) -> None:
     started = time.perf_counter()
     without_persons(piece * 200_000)
