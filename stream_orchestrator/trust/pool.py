@@ -6,11 +6,12 @@ import asyncio
 import inspect
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, repeat
+from itertools import chain, count, repeat
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,20 +22,24 @@ from stream_orchestrator.errors import HouseError, MissingError
 from stream_orchestrator.kernel.effects import RunScript, ScriptDone
 from stream_orchestrator.kernel.notebook import Notebook, Session
 from stream_orchestrator.trust.child.values import plain
-from stream_orchestrator.trust.child.wire import pack
 from stream_orchestrator.trust.claims import ClaimCheckLost, ClaimChecks, may_hold
+from stream_orchestrator.trust.line import Line
 from stream_orchestrator.trust.masking import Masker
-from stream_orchestrator.trust.process import Hello, Outcome, ProcessLost, SandboxProcess
+from stream_orchestrator.trust.process import Hello, Job, ProcessLost, SandboxProcess, Why
 from stream_orchestrator.trust.scratch import Scratch
 from stream_orchestrator.trust.secrets import Secrets, is_ours
-from stream_orchestrator.trust.turnstile import Turnstile
 
 FINGERPRINT_KEY = "STREAM_ORCHESTRATOR__TRUST__FINGERPRINT_KEY"
 MAX_RUNS = 1_000  # a process is replaced after so many: what scripts leave behind does not add up for ever
 _PAUSES = (0.1, 0.5, 2.0)  # between attempts to start a replacement
 _PATIENCE = 5.0  # how long a run waits for a process when none is alive and none starts
-_KINDS = frozenset({"value", "error", "killed", "call"})
-_REPORTS = ("log", "metric", "audit", "alert")  # no set: what a script forges may have no hash
+_QUICK = 0.005  # seconds: a script that took less the last time may wait behind others in a process
+_SMALL = 64 * 1024  # bytes of a step that may
+_AHEAD = 8  # so many steps are in a process at most
+_REFILL = 2  # with so many left it gets more: together, not one by one
+_SOURCES = 512  # scripts whose pace is remembered
+_CLOSED = "the pool of sandbox processes is closed"
+_STOPPED = "the worker stopped"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +62,10 @@ class ScriptPool:
 
     Promises
       * `run` never raises for what a script does. The lowest `rank` starts first, of one rank in the order they were
-        asked for: the scripts of runs that began earlier come before those of later ones.
+        asked for: the scripts of runs that began earlier come before those of later ones. Scripts known to be quick
+        travel several to a message, and may be a few places out of this order.
       * A script that hangs holds a process until its deadline; then it is killed and the reserve takes its place.
+        Those that were sent along with it are taken back at once, and run elsewhere.
       * A crash costs the run that caused it, and no other.
       * Claim checks are followed before a script, and what is too large for a record is kept after it (`claims`).
       * A value that a script got as a secret is masked in messages and reports.
@@ -93,15 +100,17 @@ class ScriptPool:
         self._scratch_parent = scratch
         self._scratch: Scratch | None = None
         self._threads = ThreadPoolExecutor(max_workers=self._size + 1, thread_name_prefix="host-function")
-        self._turnstile = Turnstile(self._size)
-        # The process used last comes first: its caches are warm. None: the pool is closed.
-        self._idle: asyncio.LifoQueue[SandboxProcess | None] = asyncio.LifoQueue()
+        self._line = Line()
+        self._arrivals = count()
+        self._paces: dict[str, float] = {}  # by source: seconds it took the last time
+        self._idle: list[SandboxProcess] = []  # the one used last is used first: its caches are warm
+        self._busy: set[SandboxProcess] = set()  # at most `size`
+        self._serving_soon = False
         self._processes: set[SandboxProcess] = set()
         self._replacing: set[asyncio.Task[None]] = set()
         self._helpers: frozenset[str] = frozenset()
         self._closed = False
-        self._trouble: Exception | None = None
-        self._busy = self._waiting = self._runs = self._timeouts = self._killed = self._recycled = self._started = 0
+        self._runs = self._timeouts = self._killed = self._recycled = self._started = 0
 
     async def start(self) -> None:
         """Start all processes. `MissingError` when the functions cannot be loaded, naming file, line and error."""
@@ -112,32 +121,37 @@ class ScriptPool:
                 await self.close()
                 raise outcome
             self._helpers = outcome.helpers
-            self._idle.put_nowait(outcome)
+            self._idle.append(outcome)
 
     async def run(self, script: RunScript) -> ScriptDone:
         """Run a script and say how it ended. `HouseError` when no process can be started any more."""
+        if self._closed:
+            raise HouseError(_CLOSED)
+        session = self._notebook.session(script.info)
         try:
-            step = pack({"steps": [self._step(script)]})
+            job = self._job(script, session)
         except TypeError as error:
             return ScriptDone(kind="error", error_type="TypeError", message=f"its inputs are not JSON: {error}")
-        self._waiting += 1
+        self._line.join([job])
+        self._serve_soon()
         try:
-            await self._turnstile.enter(script.rank)
-        finally:
-            self._waiting -= 1
-        try:
-            if may_hold(step):  # now that it is its turn: values that wait would fill our memory
-                step = pack({"steps": [self._step(await self._claims.followed(script))]})
-            return await self._run_on(await self._take(), script, step)
+            if job.reserved is not None:
+                await self._follow(job, await job.reserved, script)
+            return await self._outcome(job, script, session)
         except ClaimCheckLost as lost:
             return ScriptDone(kind="error", error_type=type(lost).__name__, message=str(lost))
-        finally:
-            self._turnstile.leave()
+        except BaseException:
+            self._abandon(job)
+            raise
 
     async def close(self) -> None:
         """Kill every process and delete what scripts wrote. Runs that are still going end as `killed`."""
         self._closed = True
-        self._idle.put_nowait(None)  # wakes who waits; each passes it on
+        waiting = [job for process in self._processes for job in process.take_back()]
+        for job in (*waiting, *self._line):
+            _fail(job, HouseError(_CLOSED))
+        for job in (job for process in self._processes for job in process.give_up()):
+            _fail(job, _stopped(job))
         for task in self._replacing:
             task.cancel()
         await asyncio.gather(*self._replacing, return_exceptions=True)
@@ -162,14 +176,29 @@ class ScriptPool:
     def statistics(self) -> PoolStatistics:
         return PoolStatistics(
             size=self._size,
-            idle=self._idle.qsize(),
-            busy=self._busy,
-            waiting=self._waiting,
+            idle=len(self._idle),
+            busy=len(self._busy),
+            waiting=len(self._line),
             runs=self._runs,
             timeouts=self._timeouts,
             killed=self._killed,
             recycled=self._recycled,
             started=self._started,
+        )
+
+    def _job(self, script: RunScript, session: Session) -> Job:
+        loop = asyncio.get_running_loop()
+        step = orjson.dumps(self._step(script))
+        return Job(
+            step=step,
+            source=script.source,
+            timeout=script.timeout,
+            answer=partial(self._answer, session),
+            rank=script.rank,
+            number=next(self._arrivals),
+            asked=time.perf_counter(),
+            ended=loop.create_future(),
+            reserved=loop.create_future() if may_hold(step) else None,
         )
 
     def _step(self, script: RunScript) -> dict[str, Any]:
@@ -190,59 +219,123 @@ class ScriptPool:
             "max_output": self._claims.most,
         }
 
-    async def _take(self) -> SandboxProcess:
-        """A living process, waiting for one as long as there is hope."""
-        while True:
-            process = await self._next()
-            if process is None:
-                self._idle.put_nowait(None)
-                raise HouseError("the pool of sandbox processes is closed")
-            if process.alive:
-                return process
-            self._replace(process)
-
-    async def _next(self) -> SandboxProcess | None:
-        while self._idle.empty():
-            try:
-                async with asyncio.timeout(_PATIENCE):
-                    return await self._idle.get()
-            except TimeoutError:
-                if self._trouble is not None and not self._processes:
-                    raise HouseError(f"no sandbox process can be started: {self._trouble}") from self._trouble
-        return self._idle.get_nowait()
-
-    async def _run_on(self, process: SandboxProcess, script: RunScript, step: bytes) -> ScriptDone:
-        self._busy += 1
-        self._runs += 1
-        begun = time.perf_counter()
-        session = self._notebook.session(script.info)
+    async def _follow(self, job: Job, process: SandboxProcess, script: RunScript) -> None:
+        """Its turn has come, and the process is its own. Not before: values that wait would fill our memory."""
         try:
-            outcome = await process.run(step, timeout=script.timeout, answer=partial(self._answer, session))
-            done = _believed(outcome)
+            job.step = orjson.dumps(self._step(await self._claims.followed(script)))
+        except BaseException:
+            self._release(process)
+            raise
+        finally:
+            job.reserved = None
+        if process.usable:
+            process.give([job])
+        else:
+            self._line.join([job])
+            self._serve_soon()
+
+    async def _outcome(self, job: Job, script: RunScript, session: Session) -> ScriptDone:
+        large = False
+        try:
+            outcome = await job.ended
+            done = outcome.done
+            self._remember(script.source, outcome.seconds)
             large = done.kind == "value" and (outcome.marked or outcome.size > self._claims.threshold)
         except ProcessLost as lost:
-            self._replace(process)
-            large = False
-            done = ScriptDone(kind=lost.kind, message=str(lost), reports=_known(lost.reports))
-        except BaseException:  # we were cancelled: nobody knows what the script is doing
-            self._replace(process)
-            raise
-        else:
-            self._give_back(process, spent=outcome.spent)
-        finally:
-            self._busy -= 1
+            done = lost.done
+        self._runs += 1
         self._timeouts += done.kind == "timeout"
         self._killed += done.kind == "killed"
+        seconds = time.perf_counter() - job.begun if job.begun else 0.0
         if large:
             done = await self._claims.kept(done, script)
-        return self._told(_with_events(done, session), script, seconds=time.perf_counter() - begun)
+        return self._told(_with_events(done, session), script, seconds=seconds)
 
-    def _give_back(self, process: SandboxProcess, *, spent: bool) -> None:
-        if spent:
-            self._recycled += 1
+    def _remember(self, source: str, seconds: float) -> None:
+        if len(self._paces) >= _SOURCES and source not in self._paces:
+            self._paces.clear()
+        self._paces[source] = seconds
+
+    # --- who runs what --------------------------------------------------------------------------------------------
+
+    def _serve_soon(self) -> None:
+        """Those who ask at the same moment travel together."""
+        if not self._serving_soon and not self._closed:
+            self._serving_soon = True
+            asyncio.get_running_loop().call_soon(self._serve)
+
+    def _serve(self) -> None:
+        """Give those who wait to processes that are free, or soon will be."""
+        self._serving_soon = False
+        shares: dict[SandboxProcess, list[Job]] = {}
+        open_ = deque(process for process in self._busy if self._has_room(process))
+        while (job := self._line.first()) is not None:
+            alone = self._alone(job)
+            if self._idle and len(self._busy) < self._size:
+                process = self._idle.pop()
+                self._busy.add(process)
+            elif open_ and not alone:
+                process = open_.popleft()
+            else:
+                break
+            self._line.leave()
+            if job.reserved is not None:
+                job.reserved.set_result(process)
+                continue
+            share = shares.setdefault(process, [])
+            share.append(job)
+            if not alone and len(process.jobs) + len(share) < _AHEAD:
+                open_.append(process)
+        for process, share in shares.items():
+            process.give(share)
+
+    def _alone(self, job: Job) -> bool:
+        """Whether nothing may wait behind it, nor it behind others."""
+        return job.reserved is not None or len(job.step) > _SMALL or self._paces.get(job.source, _QUICK) >= _QUICK
+
+    def _has_room(self, process: SandboxProcess) -> bool:
+        return 0 < len(process.jobs) <= _REFILL and not process.late and not any(map(self._alone, process.jobs))
+
+    def served(self, process: SandboxProcess) -> None:
+        """Of `process.Owner`."""
+        if not process.jobs:
+            self._release(process)
+        self._serve()
+
+    def _release(self, process: SandboxProcess) -> None:
+        self._busy.discard(process)
+        if process.usable:
+            self._idle.append(process)
+            self._serve_soon()
+
+    def left(self, process: SandboxProcess, jobs: Sequence[Job]) -> None:
+        """Of `process.Owner`."""
+        self._line.join(jobs)
+        if not process.jobs:
+            self._release(process)
+        self._serve_soon()
+
+    def lost(self, process: SandboxProcess, culprit: Job | None, jobs: Sequence[Job], why: Why) -> None:
+        """Of `process.Owner`."""
+        self._recycled += process.spent
+        self._line.join(jobs)
+        self._replace(process, culprit, why)
+
+    def _abandon(self, job: Job) -> None:
+        """Nobody wants it any more."""
+        job.ended.cancel()
+        if job.reserved is not None and job.reserved.done() and not job.reserved.cancelled():
+            self._release(job.reserved.result())
+        process = job.process
+        if process is None or job not in process.jobs:
+            return
+        self._line.join(process.take_back())  # where it is skipped
+        if job in process.jobs:  # nobody knows what the script is doing
+            self._line.join(process.give_up())
             self._replace(process)
-        else:
-            self._idle.put_nowait(process)
+        elif not process.jobs:
+            self._release(process)
+        self._serve_soon()
 
     def _told(self, done: ScriptDone, script: RunScript, *, seconds: float) -> ScriptDone:
         """The outcome as the outside may see it: timed, masked, and with what we refused."""
@@ -291,62 +384,67 @@ class ScriptPool:
 
     async def _new(self) -> SandboxProcess:
         assert self._scratch is not None
-        process = await SandboxProcess.start(self._hello, self._scratch.folder())
+        process = await SandboxProcess.start(self._hello, self._scratch.folder(), self)
         self._processes.add(process)
         self._started += 1
         return process
 
-    def _replace(self, process: SandboxProcess | None) -> None:
+    def _replace(self, process: SandboxProcess, culprit: Job | None = None, why: Why | None = None) -> None:
         """In the background: the reserve serves meanwhile."""
+        self._busy.discard(process)
+        if process in self._idle:
+            self._idle.remove(process)
         if self._closed:
             return
-        task = asyncio.create_task(self._replacement(process))
+        task = asyncio.create_task(self._replacement(process, culprit, why))
         self._replacing.add(task)
         task.add_done_callback(self._replacing.discard)
+        self._serve_soon()
 
-    async def _replacement(self, process: SandboxProcess | None) -> None:
-        if process is not None:
-            await process.kill()
-            self._processes.discard(process)
-            if self._scratch is not None:
-                await asyncio.to_thread(self._scratch.remove, process.folder)
+    async def _replacement(self, process: SandboxProcess, culprit: Job | None, why: Why | None) -> None:
+        if culprit is not None and why is not None:
+            try:
+                _fail(culprit, await why())
+            finally:
+                _fail(culprit, _stopped(culprit))
+        await process.kill()
+        self._processes.discard(process)
+        if self._scratch is not None:
+            await asyncio.to_thread(self._scratch.remove, process.folder)
         for pause in chain(_PAUSES, repeat(_PAUSES[-1])):
             try:
-                self._idle.put_nowait(await self._new())
+                self._idle.append(await self._new())
             except (HouseError, MissingError, OSError) as error:  # a TimeoutError is an OSError
-                self._trouble = error  # such as a functions file that was edited; told to who waits too long
+                self._despair(error)  # such as a functions file that was edited
                 await asyncio.sleep(pause)
             else:
-                self._trouble = None
+                self._serve_soon()
                 return
 
+    def _despair(self, error: Exception) -> None:
+        """No process starts: where none is alive, those who have waited long hear why."""
+        if self._processes:
+            return
+        for job in self._line:
+            if time.perf_counter() - job.asked > _PATIENCE:
+                told = HouseError(f"no sandbox process can be started: {error}")
+                told.__cause__ = error
+                _fail(job, told)
 
-def _believed(outcome: Outcome) -> ScriptDone:
-    """What the child says of a run, checked: the script might have said it itself."""
-    done = outcome.done
-    try:
-        if done["kind"] not in _KINDS:
-            raise ValueError(done["kind"])
-        return ScriptDone(
-            kind=done["kind"],
-            value=done.get("value"),
-            error_type=str(done.get("error_type", "")),
-            message=str(done.get("message", "")),
-            call_number=int(done.get("call_number", 0)),
-            request=dict(done["request"]) if done["kind"] == "call" else None,
-            reports=_known(outcome.reports),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ProcessLost("its process broke the protocol of its pipe", kind="killed", reports=()) from error
+
+def _fail(job: Job, error: Exception) -> None:
+    """Unless it has ended."""
+    if not job.ended.done():
+        job.ended.set_exception(error)
+
+
+def _stopped(job: Job) -> ProcessLost:
+    return ProcessLost(_STOPPED, kind="killed", reports=job.reports)
 
 
 def _with_events(done: ScriptDone, session: Session) -> ScriptDone:
     """With what the script wrote to state; one that waits for a model runs again, and has written nothing yet."""
     return done if done.kind == "call" else replace(done, events=session.close())
-
-
-def _known(reports: Sequence[Any]) -> tuple[dict[str, Any], ...]:
-    return tuple(report for report in reports if isinstance(report, dict) and report.get("kind") in _REPORTS)
 
 
 def _refused(name: str) -> dict[str, Any]:

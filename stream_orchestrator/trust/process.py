@@ -8,20 +8,25 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import orjson
 
 from stream_orchestrator.errors import HouseError, MissingError
+from stream_orchestrator.kernel.effects import ScriptDone
 from stream_orchestrator.plan.claims import MARK
 from stream_orchestrator.trust.child.wire import HEADER, MAX_FRAME, pack
+from stream_orchestrator.trust.tokens import Tokens
 
 _SAID = ".stderr"  # what a process says before it is ready
 START_TIMEOUT = 60.0  # helper modules may import slow libraries
+SOON = 0.02  # a script that takes longer has those behind it taken back
 _MAX_REPORTS = 5_000  # the child stops far below; more comes only from a child that is no longer ours
 _CHILD = Path(__file__).with_name("child") / "__init__.py"
 # The package is loaded by its path under another name, so that a child imports nothing else of ours.
@@ -31,19 +36,21 @@ s = u.spec_from_file_location("sandbox_child", sys.argv[1], submodule_search_loc
 m = sys.modules["sandbox_child"] = u.module_from_spec(s)
 s.loader.exec_module(m)
 from sandbox_child.serve import main
-main(int(sys.argv[3]), int(sys.argv[4]))
+main(*map(int, sys.argv[3:]))
 """
+
+_KINDS = frozenset({"value", "error", "killed", "call"})
+_REPORTS = ("log", "metric", "audit", "alert")  # no set: what a script forges may have no hash
 
 Answer = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 class ProcessLost(Exception):
-    """The process hangs, went away, or no longer speaks our language. `reports` are what its script had said."""
+    """The process hangs, went away, or no longer speaks our language. `done` has what its script had said."""
 
-    def __init__(self, message: str, *, kind: Literal["timeout", "killed"], reports: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, message: str, *, kind: Literal["timeout", "killed"], reports: Sequence[Any]) -> None:
         super().__init__(message)
-        self.kind = kind
-        self.reports = tuple(reports)
+        self.done = ScriptDone(kind=kind, message=message, reports=_known(reports))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,49 +75,97 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the process said of one run, not yet believed: `done` is checked by the pool. `size` is that of its bytes,
-    and `marked` says that what only claim checks have may be in them.
+    """How a run ended. `size` is that of its bytes, and `marked` says that what only claim checks have may be in them.
+    `seconds`: from when it was its turn.
     """
 
-    done: dict[str, Any]
-    reports: tuple[dict[str, Any], ...]
-    spent: bool
+    done: ScriptDone
     size: int
     marked: bool
+    seconds: float
 
 
-class SandboxProcess:
+@dataclass(slots=True, eq=False, kw_only=True)
+class Job:
+    """A script that is to run once. `ended` gets its `Outcome`, or the error why there is none; who cancels it wants
+    neither. `rank` and `number` are its place among those who wait; `reserved` gets a process for it alone.
+    """
+
+    step: bytes
+    source: str
+    timeout: float
+    answer: Answer
+    rank: float
+    number: int
+    asked: float
+    ended: asyncio.Future[Outcome]
+    reserved: asyncio.Future[SandboxProcess] | None = None
+    process: SandboxProcess | None = None
+    token: int = 0
+    begun: float = 0.0
+    reports: list[Any] = field(default_factory=list)
+
+
+Why = Callable[[], Awaitable[ProcessLost]]
+
+
+class Owner(Protocol):
+    """Who gave the jobs."""
+
+    def served(self, process: SandboxProcess) -> None:
+        """Some of its jobs have ended, well or not."""
+
+    def left(self, process: SandboxProcess, jobs: Sequence[Job]) -> None:
+        """These have not begun, and will not begin in it: it is late."""
+
+    def lost(self, process: SandboxProcess, culprit: Job | None, jobs: Sequence[Job], why: Why) -> None:
+        """It is of no use any more. The culprit was running and wants to hear why; the others have not begun."""
+
+
+class SandboxProcess(asyncio.Protocol):
     """A process that runs one script at a time, in a session of its own, with nothing of our environment.
 
     Promises
-      * `kill` ends it with all it may have started, and returns when it is gone and its folder is deleted.
-      * Cancelled in `run`, it is of no use any more: kill it.
+      * Of the jobs it was given, in order, one runs at a time. `take_back` gives those that have not begun, and
+        they never will here: the process runs a job only when it has read its token (`Tokens`).
+      * A job that takes longer than `SOON` has those behind it taken back.
+      * `kill` ends it with all it may have started, and returns when it is gone.
     """
 
-    def __init__(
-        self,
-        process: subprocess.Popen[bytes],
-        folder: Path,
-        *,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> None:
-        self._process, self.folder = process, folder
-        self._reader, self._writer = reader, writer
+    def __init__(self, owner: Owner, folder: Path) -> None:
+        self.folder = folder
         self.helpers: frozenset[str] = frozenset()
+        self.jobs: deque[Job] = deque()
+        self._owner = owner
+        self._tokens = Tokens()
+        self._given = 0
+        self._buffer = bytearray()
+        self._over = self.spent = False
+        self._answers: set[asyncio.Task[None]] = set()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._greeted: asyncio.Future[dict[str, Any]] = self._loop.create_future()
+        self._closed: asyncio.Future[None] = self._loop.create_future()
+        self._process: subprocess.Popen[bytes]
+        self._transport: asyncio.Transport
 
     @classmethod
-    async def start(cls, hello: Hello, folder: Path) -> SandboxProcess:
+    async def start(cls, hello: Hello, folder: Path, owner: Owner) -> SandboxProcess:
         """Start one and wait until it is ready. `MissingError` when the functions cannot be loaded."""
+        self = cls(owner, folder)
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                reader, writer = await asyncio.open_unix_connection(sock=ours, limit=1 << 20)
+                await self._loop.create_unix_connection(lambda: self, sock=ours)
             except BaseException:
                 ours.close()
+                self._tokens.close()
                 raise
-            process = _spawn(theirs, folder)
-        self = cls(process, folder, reader=reader, writer=writer)
+            try:
+                self._process = _spawn(theirs, folder, self._tokens.theirs)
+            except BaseException:
+                self._transport.abort()
+                raise
         try:
             async with asyncio.timeout(START_TIMEOUT):
                 await self._greet(hello)
@@ -120,61 +175,145 @@ class SandboxProcess:
         return self
 
     @property
-    def alive(self) -> bool:
-        return self._process.poll() is None and not self._reader.at_eof()
+    def usable(self) -> bool:
+        """Whether it can be given jobs."""
+        return not self._over
 
-    async def run(self, step: bytes, *, timeout: float, answer: Answer) -> Outcome:
-        """Run one script. `ProcessLost` at its deadline or when the process dies: kill it then."""
-        reports: list[dict[str, Any]] = []
-        try:
-            async with asyncio.timeout(timeout):
-                self._writer.write(step)
-                return await self._until_done(reports, answer)
-        except TimeoutError as error:
-            raise ProcessLost(f"still running after {timeout:g} s: killed", kind="timeout", reports=reports) from error
-        except (asyncio.IncompleteReadError, ConnectionError) as error:
-            raise ProcessLost(await self._how_it_ended(), kind="killed", reports=reports) from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ProcessLost("its process broke the protocol of its pipe", kind="killed", reports=reports) from error
+    @property
+    def late(self) -> bool:
+        """Whether its job takes long."""
+        return time.perf_counter() - self.jobs[0].begun > SOON
+
+    def give(self, jobs: Sequence[Job]) -> None:
+        """Run them after those it has: one message."""
+        for job in jobs:
+            self._given += 1
+            job.token, job.process = self._given, self
+        self._tokens.put([job.token for job in jobs])  # first: it looks for a job's token when it has the job
+        idle = not self.jobs
+        self.jobs.extend(jobs)
+        self._transport.writelines([part for job in jobs for part in (HEADER.pack(len(job.step), job.token), job.step)])
+        if idle:
+            self._begin()
+        else:
+            self._set_alarm()
+
+    def take_back(self) -> list[Job]:
+        """The jobs that have not begun."""
+        free = self._tokens.take_back()
+        back = [job for job in self.jobs if job.token in free]
+        for job in back:
+            self.jobs.remove(job)
+        return back
+
+    def give_up(self) -> list[Job]:
+        """Nothing it says counts any more; gives its jobs, begun or not."""
+        jobs, self._over = list(self.jobs), True
+        self.jobs.clear()
+        if self._alarm is not None:
+            self._alarm.cancel()
+        for task in self._answers:
+            task.cancel()
+        return jobs
 
     async def kill(self) -> None:
         """End it and everything in its session, at once."""
+        self.give_up()
         with suppress(ProcessLookupError, PermissionError):  # it is gone, or a zombie (macOS says so)
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._writer.close()  # before the first await: cancelled there, nothing is left open
+        self._transport.abort()  # before the first await: cancelled there, nothing is left open
         await asyncio.shield(asyncio.to_thread(self._process.wait))
-        with suppress(OSError):
-            await asyncio.shield(self._writer.wait_closed())
+        await asyncio.shield(self._closed)
 
-    async def _greet(self, hello: Hello) -> None:
+    # --- what it says ---------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The pipe is there."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Whole frames, and the rest of one."""
+        self._buffer += data
+        before = len(self.jobs)
         try:
-            self._writer.write(pack(hello.message(self.folder)))
-            reply = orjson.loads(await self._receive())
-        except (asyncio.IncompleteReadError, ConnectionError) as error:
-            said = (self.folder / _SAID).read_text(errors="replace").strip()[-2_000:]
-            raise HouseError(f"a sandbox process ended before it was ready: {said}") from error
-        if reply["op"] == "failed":
-            raise MissingError(reply["message"], hint="mend it, or leave it out of `functions:` and `--functions`")
-        self.helpers = frozenset(reply["helpers"])
-        (self.folder / _SAID).unlink(missing_ok=True)
+            for token, body in self._frames():
+                if not self._over:
+                    self._hear(token, body)
+        except (ValueError, KeyError, TypeError, AttributeError):  # whatever a script may write there
+            self._lose("its process broke the protocol of its pipe")
+        if len(self.jobs) < before and not self._over:
+            self._owner.served(self)
 
-    async def _until_done(self, reports: list[dict[str, Any]], answer: Answer) -> Outcome:
-        while True:
-            body = await self._receive()
-            frame = orjson.loads(body)
-            match frame["op"]:
-                case "reports":
-                    reports.extend(frame["reports"][: max(0, _MAX_REPORTS - len(reports))])
-                case "ask":
-                    self._writer.write(pack(await answer(frame)))
-                case "done":
-                    return Outcome(frame["done"], tuple(reports), bool(frame["spent"]), len(body), MARK in body)
+    def connection_lost(self, error: Exception | None) -> None:
+        """It went away, or we closed the pipe."""
+        self._lose(None)
+        self._tokens.close()
+        self._closed.set_result(None)
+        if not self._greeted.done():
+            self._greeted.cancel()
 
-    async def _receive(self) -> bytes:
-        size = HEADER.unpack(await self._reader.readexactly(HEADER.size))[0]
-        if size > MAX_FRAME:
-            raise ValueError("a frame of that size is none of ours")
-        return await self._reader.readexactly(size)
+    def _frames(self) -> Iterator[tuple[int, bytes]]:
+        buffer = self._buffer
+        while len(buffer) >= HEADER.size:
+            size, token = HEADER.unpack_from(buffer)
+            if size > MAX_FRAME:
+                raise ValueError("a frame of that size is none of ours")
+            whole = HEADER.size + size
+            if len(buffer) < whole:
+                return
+            body = bytes(memoryview(buffer)[HEADER.size : whole])
+            del buffer[:whole]
+            yield token, body
+
+    def _hear(self, token: int, body: bytes) -> None:
+        frame = orjson.loads(body)
+        if not self._greeted.done():
+            self._greeted.set_result(frame)
+            return
+        if not self.jobs or token != self.jobs[0].token:
+            raise ValueError("a frame about no script that runs")
+        job = self.jobs[0]
+        match frame["op"]:
+            case "reports":
+                job.reports.extend(frame["reports"][: max(0, _MAX_REPORTS - len(job.reports))])
+            case "ask":
+                task = self._loop.create_task(self._answer(job, frame))
+                self._answers.add(task)
+                task.add_done_callback(self._answers.discard)
+            case "done":
+                self._end(job, frame, body)
+
+    def _end(self, job: Job, frame: dict[str, Any], body: bytes) -> None:
+        done = _believed(frame["done"], job.reports)
+        self.spent = bool(frame["spent"])
+        outcome = Outcome(done, len(body), MARK in body, time.perf_counter() - job.begun)
+        self.jobs.popleft()
+        if not job.ended.done():
+            job.ended.set_result(outcome)
+        if self.spent:  # it begins no other
+            self._lose(None)
+        elif self.jobs:
+            self._begin()
+
+    async def _answer(self, job: Job, frame: dict[str, Any]) -> None:
+        answer = pack(await job.answer(frame))
+        if not self._over:
+            self._transport.write(answer)
+
+    def _lose(self, message: str | None, kind: Literal["timeout", "killed"] = "killed") -> None:
+        """`message`: why, where that is known."""
+        if self._over:
+            return
+        waiting = self.take_back()
+        begun = self.give_up()  # one at most, unless a script has stolen tokens
+        culprit = begun[0] if begun else None
+        reports = culprit.reports if culprit is not None else ()
+
+        async def why() -> ProcessLost:
+            return ProcessLost(message or await self._how_it_ended(), kind=kind, reports=reports)
+
+        self._owner.lost(self, culprit, [*begun[1:], *waiting], why)
 
     async def _how_it_ended(self) -> str:
         try:
@@ -185,20 +324,84 @@ class SandboxProcess:
             return f"its process left with exit code {code}"
         return f"its process was ended by a signal: {signal.strsignal(-code) or -code}"
 
+    # --- time -----------------------------------------------------------------------------------------------------
 
-def _spawn(theirs: socket.socket, folder: Path) -> subprocess.Popen[bytes]:
+    def _begin(self) -> None:
+        """It is the first job's turn."""
+        self.jobs[0].begun = time.perf_counter()
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        """Rather early than late: when it rings too early it is set again, which is cheaper than at every turn."""
+        job = self.jobs[0]
+        due = self._loop.time() + job.begun - time.perf_counter() + self._patience()
+        if self._alarm is not None and not self._alarm.cancelled():
+            if self._alarm.when() <= due:
+                return
+            self._alarm.cancel()
+        self._alarm = self._loop.call_at(due, self._ring)
+
+    def _patience(self) -> float:
+        return min(SOON, self.jobs[0].timeout) if len(self.jobs) > 1 else self.jobs[0].timeout
+
+    def _ring(self) -> None:
+        self._alarm = None
+        if not self.jobs:
+            return
+        job, taken = self.jobs[0], time.perf_counter() - self.jobs[0].begun
+        if taken >= job.timeout:
+            self._lose(f"still running after {job.timeout:g} s: killed", "timeout")
+            return
+        if len(self.jobs) > 1 and taken >= SOON and (back := self.take_back()):
+            self._owner.left(self, back)
+        if self.jobs and not self._over:
+            self._set_alarm()
+
+    async def _greet(self, hello: Hello) -> None:
+        self._transport.write(pack(hello.message(self.folder)))
+        await asyncio.wait([self._greeted])
+        if self._greeted.cancelled():
+            said = (self.folder / _SAID).read_text(errors="replace").strip()[-2_000:]
+            raise HouseError(f"a sandbox process ended before it was ready: {said}")
+        reply = self._greeted.result()
+        if reply["op"] == "failed":
+            raise MissingError(reply["message"], hint="mend it, or leave it out of `functions:` and `--functions`")
+        self.helpers = frozenset(reply["helpers"])
+        (self.folder / _SAID).unlink(missing_ok=True)
+
+
+def _spawn(theirs: socket.socket, folder: Path, tokens: int) -> subprocess.Popen[bytes]:
     descriptor = theirs.fileno()
     options = ["-I", "-B", "-X", "utf8", "-c", _BOOT]
-    command = [sys.executable, *options, str(_CHILD), str(_CHILD.parent), str(descriptor), str(os.getpid())]
+    numbers = [str(number) for number in (descriptor, tokens, os.getpid())]
     # Started on the event loop's own thread: the kernel's "die with the parent" is tied to the thread that forks.
     with open(folder / _SAID, "wb") as stderr:
         return subprocess.Popen(  # noqa: S603  our own interpreter and our own module
-            command,
+            [sys.executable, *options, str(_CHILD), str(_CHILD.parent), *numbers],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=stderr,
             env={},
             cwd=folder,
-            pass_fds=(descriptor,),
+            pass_fds=(descriptor, tokens),
             start_new_session=True,
         )
+
+
+def _believed(done: dict[str, Any], reports: Sequence[Any]) -> ScriptDone:
+    """What the process says of a run, checked: the script might have said it itself."""
+    if done["kind"] not in _KINDS:
+        raise ValueError(done["kind"])
+    return ScriptDone(
+        kind=done["kind"],
+        value=done.get("value"),
+        error_type=str(done.get("error_type", "")),
+        message=str(done.get("message", "")),
+        call_number=int(done.get("call_number", 0)),
+        request=dict(done["request"]) if done["kind"] == "call" else None,
+        reports=_known(reports),
+    )
+
+
+def _known(reports: Sequence[Any]) -> tuple[dict[str, Any], ...]:
+    return tuple(report for report in reports if isinstance(report, dict) and report.get("kind") in _REPORTS)

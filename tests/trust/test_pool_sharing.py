@@ -15,7 +15,7 @@ import pytest
 from sandbox_scripts import script
 
 from stream_orchestrator.errors import HouseError, MissingError
-from stream_orchestrator.trust.child.wire import pack
+from stream_orchestrator.kernel.notebook import Notebook
 from stream_orchestrator.trust.pool import ScriptPool
 from stream_orchestrator.trust.process import Hello, ProcessLost, SandboxProcess
 
@@ -159,10 +159,10 @@ async def test_statistics_count_what_happened(one: ScriptPool) -> None:
 async def test_close_ends_what_is_running_and_refuses_what_comes_after(tmp_path: Path) -> None:
     pool = ScriptPool(size=1, scratch=tmp_path)
     await pool.start()
-    running = asyncio.create_task(pool.run(script("while True: pass", timeout=60)))
+    running = asyncio.create_task(pool.run(script("open('begun', 'w')\nwhile True: pass", timeout=60)))
     waiting = asyncio.create_task(pool.run(script("return 1")))
-    while pool.statistics().waiting == 0:
-        await asyncio.sleep(0)
+    while not list(tmp_path.rglob("begun")):
+        await asyncio.sleep(0.01)
     await pool.close()
     assert (await running).kind == "killed"
     with pytest.raises(HouseError, match="closed"):
@@ -208,12 +208,12 @@ async def test_close_in_the_middle_of_a_replacement_leaves_nothing_open(
 
 
 async def test_a_kill_that_is_cancelled_leaves_no_socket_open(tmp_path: Path) -> None:
-    process = await SandboxProcess.start(HELLO, tmp_path)
+    process = await SandboxProcess.start(HELLO, tmp_path, ScriptPool())
     killing = asyncio.create_task(process.kill())
     await asyncio.sleep(0)
     killing.cancel()
     await asyncio.gather(killing, return_exceptions=True)
-    assert process._writer.is_closing()
+    assert process._transport.is_closing()
     await process.kill()
 
 
@@ -297,13 +297,15 @@ async def test_the_next_worker_deletes_the_files_of_a_killed_one(tmp_path: Path)
 
 
 async def test_a_process_leaves_when_its_pipe_hangs_up_although_its_script_runs(tmp_path: Path) -> None:
-    process = await SandboxProcess.start(HELLO, tmp_path)
     pool = ScriptPool()
-    step = pack({"steps": [pool._step(script("while True: pass"))]})
-    running = asyncio.create_task(process.run(step, timeout=60, answer=pool._answer))
-    await asyncio.sleep(0)
-    process._writer.transport.abort()
+    process = await SandboxProcess.start(HELLO, tmp_path, pool)
+    job = pool._job(script("open('begun', 'w')\nwhile True: pass"), Notebook().session({}))
+    process.give([job])
+    while not list(tmp_path.glob("begun")):
+        await asyncio.sleep(0.01)
+    process._transport.abort()
     assert await asyncio.to_thread(process._process.wait, 10) == 0
-    with pytest.raises(ProcessLost):
-        await running
+    with pytest.raises(ProcessLost, match="exit code 0"):
+        await job.ended
     await process.kill()
+    await pool.close()

@@ -84,15 +84,23 @@ class _Memory:
             self._usage: int | None = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:  # no such thing here (macOS): the limits below are set all the same, and count from nothing
             self._usage = None
+        self._hard = {limit: resource.getrlimit(limit)[1] for limit in (resource.RLIMIT_DATA, resource.RLIMIT_AS)}
 
     def limit(self, memory_bytes: int) -> None:
         size, data = self.held()
-        _soft(resource.RLIMIT_DATA, data + memory_bytes)
-        _soft(resource.RLIMIT_AS, size + memory_bytes + _HEADROOM)  # shared mappings count here alone
+        self._soft(resource.RLIMIT_DATA, data + memory_bytes)
+        self._soft(resource.RLIMIT_AS, size + memory_bytes + _HEADROOM)  # shared mappings count here alone
 
     def lift(self) -> None:
-        _soft(resource.RLIMIT_DATA, resource.RLIM_INFINITY)
-        _soft(resource.RLIMIT_AS, resource.RLIM_INFINITY)
+        for limit in self._hard:
+            self._soft(limit, resource.RLIM_INFINITY)
+
+    def _soft(self, limit: int, value: int) -> None:
+        hard = self._hard[limit]
+        try:
+            resource.setrlimit(limit, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+        except (ValueError, OSError):  # macOS takes no limit below what is in use
+            pass
 
     def held(self) -> tuple[int, int]:
         """Address space, and the part of it that is data, in bytes."""
@@ -122,14 +130,6 @@ class _Cores:
         if self._limited and self._set is not None:
             self._set(0, self._ours)
             self._limited = False
-
-
-def _soft(limit: int, value: int) -> None:
-    hard = resource.getrlimit(limit)[1]
-    try:
-        resource.setrlimit(limit, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
-    except (ValueError, OSError):  # macOS takes no limit below what is in use
-        pass
 
 
 def _lowered(limit: int, value: int) -> tuple[int, int]:

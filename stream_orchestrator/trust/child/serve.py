@@ -19,10 +19,10 @@ _GROWTH = 256 * 1024 * 1024  # what a process may keep for good before it is rep
 _PR_SET_PDEATHSIG = 1
 
 
-def main(descriptor: int, parent: int) -> None:
+def main(descriptor: int, tokens: int, parent: int) -> None:
     """Serve scripts until the worker closes the pipe; then leave at once, running nobody's exit handlers."""
     die_with(parent)
-    wire = Wire(socket.socket(fileno=descriptor))
+    wire = Wire(socket.socket(fileno=descriptor), tokens)
     watch_worker(wire.sock)
     hello = wire.receive()
     sys.path[:] = hello["path"]
@@ -58,18 +58,17 @@ def _station(wire: Wire, hello: dict[str, Any]) -> Station:
 
 
 def _loop(station: Station, *, max_runs: int) -> None:
-    runs, start = 0, station.guard.memory.held()[1]
-    while True:
+    runs, start, spent = 0, station.guard.memory.held()[1], False
+    while not spent:
         try:
-            message = station.wire.receive()
+            step = station.wire.step()
         except EOFError:
             return
-        for index, step in enumerate(message["steps"]):
-            outcome = take_turn(step, station)
-            runs += 1
-            grown = station.guard.memory.held()[1] - start > _GROWTH
-            spent = not station.tidy.after() or runs >= max_runs or grown or outcome["kind"] == "killed"
-            station.wire.send({"op": "done", "index": index, "spent": spent, "done": outcome})
+        outcome = take_turn(step, station)
+        runs += 1
+        grown = station.guard.memory.held()[1] - start > _GROWTH
+        spent = not station.tidy.after() or runs >= max_runs or grown or outcome["kind"] == "killed"
+        station.wire.send({"op": "done", "spent": spent, "done": outcome})
 
 
 def _silence() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import _thread
 import builtins
 import gc
@@ -10,6 +11,7 @@ import os
 import shutil
 import signal
 import sys
+from operator import is_
 from typing import Any
 
 _SIGNALS = tuple(
@@ -17,6 +19,7 @@ _SIGNALS = tuple(
     for number in signal.valid_signals()
     if number not in (signal.SIGKILL, signal.SIGSTOP) and number < signal.NSIG
 )
+_handler = _signal.getsignal  # that of `signal` makes an enum of every answer: 40 us a script
 
 
 class Tidy:
@@ -33,14 +36,13 @@ class Tidy:
         self._builtins = dict(vars(builtins))
         self._path, self._hooks = list(sys.path), list(sys.meta_path)
         self._recursion = sys.getrecursionlimit()
-        self._signals = {number: signal.getsignal(number) for number in _SIGNALS}
+        self._signals = {int(number): _handler(number) for number in _SIGNALS}
         self._threads = _thread._count()
+        self._put_back()
 
     def before(self, env: dict[str, str]) -> None:
-        os.umask(0o077)
-        os.chdir(self._scratch)
-        self._set_environ({**self._environ, **env})
-        sys.stdin = io.StringIO()
+        if env:
+            self._set_environ({**self._environ, **env})
 
     def after(self) -> bool:
         """Put back what a script may have changed; cheap when it was nothing. False: this process is not as it was."""
@@ -59,7 +61,9 @@ class Tidy:
         sys.settrace(None)
         sys.setprofile(None)
         gc.enable()
+        sys.stdin = io.StringIO()
         self._set_environ(self._environ)
+        os.umask(0o077)
         self._empty_scratch()
 
     def _set_environ(self, wanted: dict[str, str]) -> None:
@@ -69,14 +73,14 @@ class Tidy:
 
     def _reset_builtins(self) -> None:
         now = vars(builtins)
-        if len(now) != len(self._builtins) or any(now.get(name) is not it for name, it in self._builtins.items()):
+        if now.keys() != self._builtins.keys() or not all(map(is_, now.values(), self._builtins.values())):
             now.clear()
             now.update(self._builtins)
 
     def _reset_signals(self) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self._signals.items():
-            if signal.getsignal(number) is not handler and handler is not None:
+            if _handler(number) is not handler and handler is not None:
                 signal.signal(number, handler)
         if signal.pthread_sigmask(signal.SIG_BLOCK, ()):
             signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -1,0 +1,271 @@
+"""Scripts that travel several to a message: each runs once, in one place, whatever happens to those before it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sandbox_scripts import script
+
+from stream_orchestrator.kernel.effects import RunScript, ScriptDone
+from stream_orchestrator.trust.pool import ScriptPool
+from stream_orchestrator.trust.process import Job, SandboxProcess
+
+DOES = """
+began(n)
+if does == "hang":
+    while True: pass
+if does == "sleep":
+    import time; time.sleep(0.06)
+if does == "leave":
+    import os; os._exit(3)
+if does == "fail":
+    1 / 0
+if does == "thread":
+    import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+return n
+"""
+
+
+def doing(n: int, does: str = "", *, timeout: float = 30, rank: float = 0) -> RunScript:
+    """One script, so that what it does is not known from its text. It tells when it begins."""
+    return script(DOES, names={"n": n, "does": does}, timeout=timeout, rank=rank)
+
+
+class Begun(Counter[int]):
+    """How often each script began."""
+
+    def __call__(self, n: int) -> None:
+        self[n] += 1
+
+
+@pytest.fixture
+def begun() -> Begun:
+    return Begun()
+
+
+@pytest.fixture
+def messages(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many scripts each message had, on a machine on which nothing is ever late."""
+    monkeypatch.setattr("stream_orchestrator.trust.process.SOON", 60.0)
+    monkeypatch.setattr("stream_orchestrator.trust.pool._QUICK", 60.0)
+    sizes: list[int] = []
+    give: Callable[[SandboxProcess, Sequence[Job]], None] = SandboxProcess.give
+
+    def counted(self: SandboxProcess, jobs: Sequence[Job]) -> None:
+        sizes.append(len(jobs))
+        give(self, jobs)
+
+    monkeypatch.setattr(SandboxProcess, "give", counted)
+    return sizes
+
+
+async def pool_of(size: int, tmp_path: Path, begun: Begun, **options: Any) -> ScriptPool:
+    """Warm: the script is known to be quick."""
+    pool = ScriptPool(size=size, scratch=tmp_path, host_functions={"began": begun}, **options)
+    await pool.start()
+    await pool.run(doing(-1))
+    await pool.run(doing(-1))
+    begun.clear()
+    return pool
+
+
+async def test_quick_scripts_travel_together(tmp_path: Path, begun: Begun, messages: list[int]) -> None:
+    pool = await pool_of(1, tmp_path, begun)
+    messages.clear()
+    done = await asyncio.gather(*(pool.run(doing(n)) for n in range(64)))
+    await pool.close()
+    assert [one.value for one in done] == list(range(64))
+    assert sum(messages) == 64
+    assert messages[0] == 8
+    assert len(messages) <= 1 + 56 / 6 + 1, "it gets more when two are left: six or more"
+
+
+async def test_a_script_nobody_knows_yet_travels_alone(tmp_path: Path, messages: list[int]) -> None:
+    async with ScriptPool(size=1, scratch=tmp_path) as pool:
+        await asyncio.gather(*(pool.run(script(f"return {n}")) for n in range(10)))
+    assert messages == [1] * 10
+
+
+async def test_so_does_a_slow_one_and_a_large_one(
+    tmp_path: Path, messages: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream_orchestrator.trust.pool._QUICK", 0.005)
+    large = script("return len(text)", names={"text": "x" * 70_000})
+    slow = script("import time; time.sleep(0.006)")
+    async with ScriptPool(size=1, scratch=tmp_path) as pool:
+        for one in (large, slow):
+            await pool.run(one)
+        messages.clear()
+        await asyncio.gather(*(pool.run(one) for one in (large, slow) * 5))
+    assert messages == [1] * 10
+
+
+async def test_while_processes_are_free_each_script_has_its_own(
+    tmp_path: Path, begun: Begun, messages: list[int]
+) -> None:
+    pool = await pool_of(3, tmp_path, begun)
+    messages.clear()
+    await asyncio.gather(*(pool.run(doing(n)) for n in range(3)))
+    await pool.close()
+    assert messages == [1] * 3
+
+
+async def test_those_behind_a_script_that_hangs_run_elsewhere_and_once(tmp_path: Path, begun: Begun) -> None:
+    pool = await pool_of(2, tmp_path, begun)
+    hanging = asyncio.create_task(pool.run(doing(0, "hang")))
+    done = await asyncio.gather(*(pool.run(doing(n)) for n in range(1, 60)))
+    assert [one.value for one in done] == list(range(1, 60))
+    assert not hanging.done()
+    assert begun == Counter(range(60))
+    hanging.cancel()
+    await asyncio.gather(hanging, return_exceptions=True)
+    await pool.close()
+
+
+async def test_those_behind_it_wait_for_its_deadline_when_no_process_is_free(tmp_path: Path, begun: Begun) -> None:
+    pool = await pool_of(1, tmp_path, begun)
+    first, *others = await asyncio.gather(
+        pool.run(doing(0, "hang", timeout=0.3)), *(pool.run(doing(n)) for n in range(1, 20))
+    )
+    await pool.close()
+    assert first.kind == "timeout"
+    assert [one.value for one in others] == list(range(1, 20))
+    assert begun == Counter(range(20))
+
+
+async def test_those_behind_a_script_that_leaves_run_elsewhere_and_once(tmp_path: Path, begun: Begun) -> None:
+    pool = await pool_of(1, tmp_path, begun)
+    done = await asyncio.gather(*(pool.run(doing(n, "leave" if n % 5 == 2 else "")) for n in range(30)))
+    await pool.close()
+    for n, one in enumerate(done):
+        assert (one.kind, one.value) == (("killed", None) if n % 5 == 2 else ("value", n))
+    assert begun == Counter(range(30))
+
+
+async def test_those_behind_one_that_spoils_its_process_run_elsewhere_and_once(tmp_path: Path, begun: Begun) -> None:
+    pool = await pool_of(1, tmp_path, begun)
+    done = await asyncio.gather(*(pool.run(doing(n, "thread" if n == 3 else "")) for n in range(20)))
+    recycled = pool.statistics().recycled
+    await pool.close()
+    assert [one.value for one in done] == list(range(20))
+    assert begun == Counter(range(20))
+    assert recycled == 1
+
+
+async def test_a_process_takes_no_more_than_its_share_of_runs(tmp_path: Path, begun: Begun) -> None:
+    pool = ScriptPool(size=2, scratch=tmp_path, host_functions={"began": begun}, max_runs=5)
+    await pool.start()
+    done = await asyncio.gather(*(pool.run(script("import os; return os.getpid()")) for _ in range(60)))
+    await pool.close()
+    assert set(Counter(one.value for one in done).values()) <= {1, 2, 3, 4, 5}
+
+
+async def test_who_is_cancelled_before_its_turn_does_not_run_and_costs_no_process(tmp_path: Path, begun: Begun) -> None:
+    pool = await pool_of(1, tmp_path, begun)
+    asked = [asyncio.create_task(pool.run(doing(n, "sleep" if n == 0 else ""))) for n in range(8)]
+    while not begun[0]:
+        await asyncio.sleep(0)
+    asked[5].cancel()
+    done = await asyncio.gather(*asked, return_exceptions=True)
+    started = pool.statistics().started
+    await pool.close()
+    assert isinstance(done[5], asyncio.CancelledError)
+    assert begun == Counter([0, 1, 2, 3, 4, 6, 7])
+    assert started == 2
+
+
+async def test_who_is_cancelled_while_it_runs_costs_nobody_else_a_run(tmp_path: Path, begun: Begun) -> None:
+    pool = await pool_of(1, tmp_path, begun)
+    asked = [asyncio.create_task(pool.run(doing(n, "hang" if n == 0 else ""))) for n in range(8)]
+    while not begun[0]:
+        await asyncio.sleep(0)
+    asked[0].cancel()
+    done = await asyncio.gather(*asked, return_exceptions=True)
+    await pool.close()
+    assert [one.value for one in done[1:] if isinstance(one, ScriptDone)] == list(range(1, 8))
+    assert begun == Counter(range(8))
+
+
+async def test_a_script_that_forges_the_end_of_another_costs_nobody_a_second_run(tmp_path: Path, begun: Begun) -> None:
+    forger = """
+    began(n)
+    if n == 0:
+        import json, os, struct
+        for token in range(64):
+            body = json.dumps({"op": "done", "spent": False, "done": {"kind": "value", "value": "forged"}}).encode()
+            for number in range(3, 64):
+                try: os.write(number, struct.pack(">II", len(body), token) + body)
+                except OSError: pass
+    return n
+    """
+    pool = ScriptPool(size=1, scratch=tmp_path, host_functions={"began": begun})
+    await pool.start()
+    for _ in range(2):
+        await pool.run(script(forger, names={"n": -1}))
+    begun.clear()
+    done = await asyncio.gather(*(pool.run(script(forger, names={"n": n})) for n in range(20)))
+    await pool.close()
+    assert done[0].kind == "killed"
+    assert [one.value for one in done[1:]] == list(range(1, 20))
+    assert begun == Counter(range(20))
+
+
+DEEDS = ["", "", "", "", "", "", "fail", "sleep", "leave", "hang", "thread"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_a_storm_runs_every_script_once_and_tells_everyone_the_truth(
+    tmp_path: Path, begun: Begun, seed: int
+) -> None:
+    chance = random.Random(seed)
+    pool = await pool_of(3, tmp_path, begun, max_runs=chance.choice([7, 1_000]))
+    deeds = [chance.choice(DEEDS) for _ in range(150)]
+    cancelled = {n for n in range(150) if chance.random() < 0.1}
+    shot: set[int] = set()
+
+    async def ask(n: int) -> ScriptDone:
+        await asyncio.sleep(chance.random() * 0.3)
+        return await pool.run(doing(n, deeds[n], timeout=0.15, rank=chance.randrange(4)))
+
+    async def cancel(n: int) -> None:
+        await asyncio.sleep(chance.random() * 0.4)
+        asked[n].cancel()
+
+    async def shoot() -> None:
+        for _ in range(4):
+            await asyncio.sleep(chance.random() * 0.2)
+            pids = sorted(process._process.pid for process in pool._processes if process.usable)
+            if pids:
+                pid = chance.choice(pids)
+                shot.add(pid)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    asked = [asyncio.create_task(ask(n)) for n in range(150)]
+    await asyncio.gather(shoot(), *(cancel(n) for n in cancelled))
+    done = await asyncio.gather(*asked, return_exceptions=True)
+    assert max(begun.values()) == 1
+    expected = {"fail": "error", "leave": "killed", "hang": "timeout"}
+    surprises = 0
+    for n, one in enumerate(done):
+        if isinstance(one, BaseException):
+            assert n in cancelled
+            assert isinstance(one, asyncio.CancelledError), one
+            continue
+        surprises += one.kind != expected.get(deeds[n], "value")
+        assert one.kind in ("killed", expected.get(deeds[n], "value")), (n, deeds[n], one)
+        assert one.value == (n if one.kind == "value" else None)
+        assert begun[n] == 1 or one.kind == "killed"
+    assert surprises <= len(shot), "who was shot costs one script"
+    now = pool.statistics()
+    assert (now.busy, now.waiting) == (0, 0)
+    await pool.close()
