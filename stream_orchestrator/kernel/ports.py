@@ -68,3 +68,7 @@ class Scripts(Protocol):
     """Where scripts run. Never raises for what a script does."""
 
     async def run(self, job: RunScript) -> ScriptDone: ...
+
+    def prompt(self, job: RunScript) -> bool:
+        """Whether it would begin soon and is known to be quick. A forecast: it may be wrong, and may change."""
+        ...

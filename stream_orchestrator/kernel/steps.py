@@ -208,7 +208,7 @@ class Steps:
         self.telling.began(run)
         if len(roots) == 1 and self.site.passing:
             task, key, decision = self._taken(part, roots[0], run, first, at=at)
-            if not _must_wait(slot, decision):
+            if not self._must_wait(slot, decision):
                 await self._carry(part, task, key, decision=decision, slot=slot)
                 return
         told = self.telling.audit(part, run, at, slot.take_told())
@@ -256,7 +256,13 @@ class Steps:
         task = self.site.plan.task(name)
         key = ids.step_key(run.run_id, task.slug)
         taken = self.site.stepper(task, run, part).on_token(part.get(key), token, slot.at, size=len(parcel.token))
-        return None if _must_wait(slot, taken) else (task, key, taken)
+        return None if self._must_wait(slot, taken) else (task, key, taken)
+
+    def _must_wait(self, slot: Slot, decision: Decision) -> bool:
+        """Runs come as they please. A script that others come before, or that takes its time, waits in an inbox: slots
+        that runs begin in are for timers and cancels, too.
+        """
+        return slot.opening and decision.script is not None and not self.site.scripts.prompt(decision.script)
 
     async def _over(self, part: Part, run_id: str, slot: Slot) -> None:
         """The run ended meanwhile, and nobody waits for this; but a crash may take its end, and then this is needed."""
@@ -290,15 +296,18 @@ class Steps:
 
     async def _patiently(self, part: Part, row: StepRow, script: RunScript, *, slot: Slot) -> ScriptDone:
         """Run a script. When it is a slow one, who looks for the run reads what has happened so far."""
-        running = asyncio.ensure_future(self.site.scripts.run(script))
+
+        def tell() -> None:
+            run = self.site.live(part, row.run_id)
+            if run is not None:
+                opened = part.write(ids.run_key(run.run_id)) if slot.opening else None
+                slot.early += filter(None, [self.telling.audit(part, run, slot.at, slot.take_told()), opened])
+
+        quiet = asyncio.get_running_loop().call_later(QUIET_SECONDS, tell)
         try:
-            await asyncio.wait({running}, timeout=QUIET_SECONDS)
-            run = None if running.done() else self.site.live(part, row.run_id)
-            if run is not None and (told := self.telling.audit(part, run, slot.at, slot.take_told())) is not None:
-                slot.early.append(told)
-            return await running
+            return await self.site.scripts.run(script)
         finally:
-            running.cancel()
+            quiet.cancel()
 
     async def _send(
         self, part: Part, run: RunRow, task: TaskPlan, key: bytes, *, decision: Decision, parcel: Parcel, slot: Slot
@@ -384,11 +393,6 @@ class Steps:
 
 def _at(decision: Decision, position: str) -> Decision:
     return replace(decision, row=replace(decision.row, at=position))
-
-
-def _must_wait(slot: Slot, decision: Decision) -> bool:
-    """Runs come as they please, and scripts have to wait for one another: that is what inboxes are for."""
-    return slot.opening and decision.script is not None
 
 
 def _ask(part: Part, call: CallRecord | None) -> Future[Any] | None:

@@ -17,6 +17,11 @@ class Line:
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Job]] = []
 
+    @property
+    def length(self) -> int:
+        """About how many wait: some of them may not any more."""
+        return len(self._heap)
+
     def __len__(self) -> int:
         return sum(not job.ended.done() for _, _, job in self._heap)
 

@@ -37,6 +37,7 @@ _QUICK = 0.005  # seconds: a script that took less the last time may wait behind
 _SMALL = 64 * 1024  # bytes of a step that may
 _AHEAD = 8  # so many steps are in a process at most
 _REFILL = 2  # with so many left it gets more: together, not one by one
+_SHORT = 64  # steps a process: in a line that is no longer, a quick one begins within some 20 ms
 _SOURCES = 512  # scripts whose pace is remembered
 _CLOSED = "the pool of sandbox processes is closed"
 _STOPPED = "the worker stopped"
@@ -143,6 +144,10 @@ class ScriptPool:
         except BaseException:
             self._abandon(job)
             raise
+
+    def prompt(self, script: RunScript) -> bool:
+        """Whether it would begin soon, and was quick the last time."""
+        return self._paces.get(script.source, _QUICK) < _QUICK and self._line.length < self._size * _SHORT
 
     async def close(self) -> None:
         """Kill every process and delete what scripts wrote. Runs that are still going end as `killed`."""

@@ -291,9 +291,7 @@ class SandboxProcess(asyncio.Protocol):
         self.jobs.popleft()
         if not job.ended.done():
             job.ended.set_result(outcome)
-        if self.spent:  # it begins no other
-            self._lose(None)
-        elif self.jobs:
+        if self.jobs and not self.spent:  # that one leaves, and begins no other
             self._begin()
 
     async def _answer(self, job: Job, frame: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import StormyWorld, Theatre
+from worlds import WAYS, StormyWorld, Theatre, Way
 
 from stream_orchestrator.kernel.limits import MAX_RECORD
 from stream_orchestrator.kernel.memory import MemoryPart
@@ -188,14 +188,14 @@ async def test_the_audit_tells_of_what_is_inside() -> None:
         assert {task for task, what, _ in played.transitions() if what == kind} == everything
 
 
-@pytest.mark.parametrize("passing", [True, False], ids=["tokens passed", "tokens sent"])
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
 @pytest.mark.parametrize("name", WHOLE)
-async def test_a_container_ends_once_wherever_the_process_dies(name: str, passing: bool) -> None:
+async def test_a_container_ends_once_wherever_the_process_dies(name: str, way: Way) -> None:
     tasks, expected = WHOLE[name]
-    calm = theatre(tasks, passing=passing)
+    calm = theatre(tasks, way=way)
     effects, scripts = await calm.play(), sum(calm.scripts.ran.values())
     for crash_at in range(1, effects + 1):
-        played = theatre(tasks, passing=passing)
+        played = theatre(tasks, way=way)
         await played.play(crash_at=lambda n, at=crash_at: n == at)
         where = f"crash before effect {crash_at} of {effects}"
         assert result(played)["output"] == expected, where

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from worlds import FakeScripts, Theatre, plan, task, variant
+from worlds import WAYS, FakeScripts, Theatre, Way, plan, task, variant
 
 from stream_orchestrator.kernel.effects import RunScript, ScriptDone
 from stream_orchestrator.plan.model import Plan
@@ -71,16 +71,16 @@ def retried_at_once() -> Plan:
 PLANS = [chain, diamond, wide, troubled, aborted, skipping, shared, failing, failing_late, retried_at_once]
 
 
-PASSING = pytest.mark.parametrize("passing", [True, False], ids=["tokens passed", "tokens sent"])
+ALL_WAYS = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
 
 
-@PASSING
+@ALL_WAYS
 @pytest.mark.parametrize("make", PLANS, ids=lambda make: make.__name__)
-async def test_a_run_ends_once_with_one_result_wherever_the_process_dies(make: Any, passing: bool) -> None:
-    calm = whole(make(), passing)
+async def test_a_run_ends_once_with_one_result_wherever_the_process_dies(make: Any, way: Way) -> None:
+    calm = whole(make(), way)
     effects = await calm.play()
     for crash_at in range(1, effects + 1):
-        theatre = whole(make(), passing)
+        theatre = whole(make(), way)
         await theatre.play(crash_at=lambda n, at=crash_at: n == at)
         assert_sound(theatre, f"crash before effect {crash_at} of {effects}")
         assert outcome(theatre) == outcome(calm), f"crash before effect {crash_at} of {effects}"
@@ -99,21 +99,21 @@ class Slower(FakeScripts):
 
 @pytest.mark.parametrize("make", PLANS, ids=lambda make: make.__name__)
 async def test_a_run_ends_once_though_what_was_passed_is_sent_the_second_time(make: Any) -> None:
-    calm = whole(make(), True)
+    calm = whole(make(), WAYS[0])
     effects = await calm.play()
     for crash_at in range(1, effects + 1):
-        theatre = whole(make(), True, scripts=Slower())
+        theatre = whole(make(), WAYS[0], scripts=Slower())
         await theatre.play(crash_at=lambda n, at=crash_at: n == at)
         assert_sound(theatre, f"crash before effect {crash_at} of {effects}")
         assert outcome(theatre) == outcome(calm), f"crash before effect {crash_at} of {effects}"
 
 
-@PASSING
+@ALL_WAYS
 @pytest.mark.parametrize("make", PLANS, ids=lambda make: make.__name__)
-async def test_a_run_ends_once_whatever_two_places_the_process_dies_in(make: Any, passing: bool) -> None:
-    effects = await whole(make(), passing).play()
+async def test_a_run_ends_once_whatever_two_places_the_process_dies_in(make: Any, way: Way) -> None:
+    effects = await whole(make(), way).play()
     for first, second in itertools.combinations(range(1, effects + 6), 2):
-        theatre = whole(make(), passing)
+        theatre = whole(make(), way)
         await theatre.play(crash_at=lambda n, at=(first, second): n in at)
         assert_sound(theatre, f"crashes before effects {first} and {second}")
 
@@ -123,8 +123,8 @@ def outcome(theatre: Theatre) -> tuple[str, str | None]:
     return result["status"], (result["error"] or {}).get("type")
 
 
-def whole(made: Plan, passing: bool, **more: Any) -> Theatre:
-    theatre = Theatre(made, passing=passing, **more)
+def whole(made: Plan, way: Way, **more: Any) -> Theatre:
+    theatre = Theatre(made, way=way, **more)
     theatre.begin("run-1")
     return theatre
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_crash_points import expired
-from worlds import Theatre, plan, task, variant
+from worlds import WAYS, Theatre, Way, plan, task, variant
 
 from stream_orchestrator.plan.model import Plan
 
@@ -44,10 +44,10 @@ def graphs(draw: st.DrawFn, most: int = 30) -> Plan:
     return plan(*made)
 
 
-@given(made=graphs(), crashes=st.sets(st.integers(1, 150), max_size=5), passing=st.booleans())
+@given(made=graphs(), crashes=st.sets(st.integers(1, 150), max_size=5), way=st.sampled_from(WAYS))
 @settings(max_examples=200, deadline=None)
-def test_every_run_of_any_graph_ends_once_and_leaves_a_stub(made: Plan, crashes: set[int], passing: bool) -> None:
-    theatre = asyncio.run(played(made, crashes, passing))
+def test_every_run_of_any_graph_ends_once_and_leaves_a_stub(made: Plan, crashes: set[int], way: Way) -> None:
+    theatre = asyncio.run(played(made, crashes, way))
     records = theatre.world.topics["made.results"]
     assert {record.key for record in records} == {None}
     by_run: dict[str, set[bytes]] = {}
@@ -76,20 +76,20 @@ def test_once_their_stubs_expire_the_table_is_empty(made: Plan) -> None:
     assert theatre.part.durable == {}
 
 
-@given(made=graphs(most=12))
-@settings(max_examples=150, deadline=None)
-def test_tokens_that_are_passed_and_tokens_that_are_sent_give_the_same(made: Plan) -> None:
-    passed, sent = asyncio.run(played(made, set(), True)), asyncio.run(played(made, set(), False))
+@given(made=graphs(most=12), way=st.sampled_from(WAYS[:-1]))
+@settings(max_examples=200, deadline=None)
+def test_tokens_that_are_passed_and_tokens_that_are_sent_give_the_same(made: Plan, way: Way) -> None:
+    passed, sent = asyncio.run(played(made, set(), way)), asyncio.run(played(made, set(), WAYS[-1]))
     assert _told(passed) == _told(sent)
     if _settled(passed)["status"] != "failed":  # how far other branches came when one aborts is a matter of time
         assert _settled(passed) == _settled(sent)
         assert sorted(_transitions(passed)) == sorted(_transitions(sent))
 
 
-@given(made=graphs(most=12), crash_at=st.integers(1, 60))
-@settings(max_examples=100, deadline=None)
-def test_a_crash_changes_no_status_and_no_deterministic_output(made: Plan, crash_at: int) -> None:
-    calm, shaken = asyncio.run(played(made, set(), False)), asyncio.run(played(made, {crash_at}, True))
+@given(made=graphs(most=12), crash_at=st.integers(1, 60), way=st.sampled_from(WAYS[:-1]))
+@settings(max_examples=120, deadline=None)
+def test_a_crash_changes_no_status_and_no_deterministic_output(made: Plan, crash_at: int, way: Way) -> None:
+    calm, shaken = asyncio.run(played(made, set(), WAYS[-1])), asyncio.run(played(made, {crash_at}, way))
     for theatre in (calm, shaken):
         assert theatre.results()[0]["pipeline"] == "made"
     first, second = _settled(calm), _settled(shaken)
@@ -116,8 +116,8 @@ def _transitions(theatre: Theatre) -> list[tuple[str, str, str, int]]:
     ]
 
 
-async def played(made: Plan, crashes: set[int], passing: bool) -> Theatre:
-    theatre = Theatre(made, passing=passing)
+async def played(made: Plan, crashes: set[int], way: Way) -> Theatre:
+    theatre = Theatre(made, way=way)
     theatre.begin("run-1")
     theatre.begin("run-2")
     theatre.begin("run-1")  # a copy

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
-from worlds import FakeKind, FakeScripts, Theatre, plan, task, variant
+from worlds import WAYS, FakeKind, FakeScripts, Theatre, plan, task, variant
 
 from stream_orchestrator.kernel.effects import RunScript, ScriptDone
 from stream_orchestrator.kernel.events import decode
@@ -270,7 +270,7 @@ async def test_a_record_that_is_no_event_goes_to_the_internal_letters_and_the_in
 
 
 async def test_a_token_from_a_task_that_is_no_upstream_changes_nothing() -> None:
-    theatre = Theatre(plan(task("a"), task("b", "a")), passing=False)
+    theatre = Theatre(plan(task("a"), task("b", "a")), way=WAYS[-1])
     theatre.begin("run-1")
     await theatre.world.run(until=lambda: bool(theatre.world.topics[theatre.wires.inbox("a")]))
     true = theatre.world.topics[theatre.wires.inbox("a")][0].value

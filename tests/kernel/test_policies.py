@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from worlds import FakeKind, FakeModels, Theatre, plan, task, variant
+from worlds import WAYS, FakeKind, FakeModels, FakeScripts, Theatre, plan, task, variant
 
-from stream_orchestrator.kernel import events
+from stream_orchestrator.kernel import events, ids
 from stream_orchestrator.kernel.effects import Answer
 from stream_orchestrator.kernel.events import Reply
 from stream_orchestrator.kernel.kinds import Ask, Attempt, Fault, Step
@@ -326,16 +326,36 @@ async def test_a_fan_out_of_two_hundred_and_its_join_end() -> None:
     [[task("a")], [task("a", does="value"), task("b", "a")], [task("a", condition="false"), task("b", "a")]],
     ids=["first", "second", "after one that is skipped"],
 )
-async def test_no_script_runs_in_the_slot_that_a_run_begins_with(tasks: list[dict[str, Any]]) -> None:
+async def test_no_script_that_would_wait_runs_in_the_slot_that_a_run_begins_with(tasks: list[dict[str, Any]]) -> None:
     """Scripts wait for one another; runs that wait in start slots would leave no slot for timers and cancels."""
-
-    class Hung:
-        async def run(self, job: Any) -> Any:
-            await asyncio.Event().wait()
-
-    theatre = Theatre(plan(*tasks), scripts=Hung())
+    theatre = Theatre(plan(*tasks), scripts=Hung(), way=WAYS[1])
     theatre.begin("run-1")
     start = theatre.wires.inbox(START)
     await theatre.world.run(until=lambda: bool(theatre.world._acked[start]))
     assert theatre.world._acked[start] == 1
     await theatre.world.stop()
+
+
+async def test_a_script_that_should_have_been_quick_and_hangs_lets_its_run_be_seen_and_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("stream_orchestrator.kernel.steps.QUIET_SECONDS", 0.0)
+    theatre = Theatre(plan(task("a")), scripts=Hung(), way=WAYS[0])
+    theatre.begin("run-1")
+    serving = asyncio.create_task(theatre.world.run())
+    while ids.run_key("run-1") not in theatre.part.durable or not theatre.world.topics["audit"]:
+        await asyncio.sleep(0)
+    serving.cancel()
+    assert not theatre.world._acked[theatre.wires.inbox(START)]
+    assert ("a", "started", 1) in theatre.transitions()
+    theatre.world.append(theatre.wires.inbox(START), b"run-1", events.encode(events.Cancel(run_id="run-1")))
+    await theatre.world.run(until=lambda: bool(theatre.world.topics["made.results"]))
+    assert theatre.results()[0]["error"]["type"] == "Cancelled"
+    await theatre.world.stop()
+
+
+class Hung(FakeScripts):
+    """They never end."""
+
+    async def run(self, job: Any) -> Any:
+        await asyncio.Event().wait()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 from msgspec.structs import replace
-from worlds import Theatre, plan, task
+from worlds import WAYS, Theatre, plan, task
 
 from stream_orchestrator.kernel import ids, results
 from stream_orchestrator.kernel.events import Report
@@ -16,7 +16,7 @@ from stream_orchestrator.kernel.rows import RunRow
 async def test_an_aborted_run_whose_error_is_lost_is_failed_and_never_a_success_with_null(
     aborted_by: str, kind: str
 ) -> None:
-    theatre = Theatre(plan(task("a")), passing=False)
+    theatre = Theatre(plan(task("a")), way=WAYS[-1])
     theatre.begin("run-1")
     await theatre.world.run(until=lambda: ids.run_key("run-1") in theatre.part.durable)
     run = theatre.part.get(ids.run_key("run-1"))

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_crash_points import PASSING, PLANS, assert_sound, expired, shared
+from test_crash_points import ALL_WAYS, PLANS, assert_sound, expired, shared
 from test_generated_graphs import graphs
-from worlds import StormyWorld, Theatre
+from worlds import WAYS, StormyWorld, Theatre, Way
 
 from stream_orchestrator.plan.model import Plan
 
@@ -20,12 +20,10 @@ pytestmark = pytest.mark.timeout(600)  # many plays: minutes on a machine that i
 CRASHES = st.frozensets(st.integers(1, 150), max_size=6)
 
 
-@given(made=graphs(most=10), seed=st.integers(0, 2**32), crashes=CRASHES, passing=st.booleans())
+@given(made=graphs(most=10), seed=st.integers(0, 2**32), crashes=CRASHES, way=st.sampled_from(WAYS))
 @settings(max_examples=200, deadline=None)
-def test_every_run_ends_once_however_its_effects_land(
-    made: Plan, seed: int, crashes: frozenset[int], passing: bool
-) -> None:
-    theatre = asyncio.run(stormy(made, seed, crashes, passing))
+def test_every_run_ends_once_however_its_effects_land(made: Plan, seed: int, crashes: frozenset[int], way: Way) -> None:
+    theatre = asyncio.run(stormy(made, seed, crashes, way))
     by_run: dict[str, set[bytes]] = {}
     for record, result in zip(theatre.world.topics["made.results"], theatre.results(), strict=True):
         by_run.setdefault(result["run_id"], set()).add(record.value)
@@ -38,12 +36,12 @@ def test_every_run_ends_once_however_its_effects_land(
     assert len(theatre.part.durable) == 2
 
 
-@given(made=graphs(most=10), seed=st.integers(0, 2**32), crashes=CRASHES, passing=st.booleans())
+@given(made=graphs(most=10), seed=st.integers(0, 2**32), crashes=CRASHES, way=st.sampled_from(WAYS))
 @settings(max_examples=150, deadline=None)
 def test_every_task_saw_the_outputs_that_the_result_tells(
-    made: Plan, seed: int, crashes: frozenset[int], passing: bool
+    made: Plan, seed: int, crashes: frozenset[int], way: Way
 ) -> None:
-    theatre = asyncio.run(stormy(made, seed, crashes, passing))
+    theatre = asyncio.run(stormy(made, seed, crashes, way))
     for result in theatre.results():
         outputs = result["outputs"]
         for name, output in outputs.items():
@@ -71,35 +69,35 @@ class RowsLast(StormyWorld):
         return (others or moves)[0]
 
 
-@PASSING
+@ALL_WAYS
 @pytest.mark.parametrize("order", [RowsFirst, RowsLast])
 @pytest.mark.parametrize("make", PLANS, ids=lambda make: make.__name__)
 async def test_a_run_ends_once_wherever_the_process_dies_whichever_lands_first(
-    make: Any, order: type[StormyWorld], passing: bool
+    make: Any, order: type[StormyWorld], way: Way
 ) -> None:
-    calm = await one_run(make(), order(0), passing)
+    calm = await one_run(make(), order(0), way)
     for crash_at in range(1, calm.world.moves + 1):  # type: ignore[attr-defined]
-        theatre = await one_run(make(), order(0, frozenset({crash_at}), 0), passing)
+        theatre = await one_run(make(), order(0, frozenset({crash_at}), 0), way)
         assert_sound(theatre, f"crash before move {crash_at}")
 
 
 async def test_what_another_slot_tells_lands_before_the_row_that_says_that_the_run_has_ended() -> None:
-    calm = await one_run(shared(), RowsFirst(0), True)
+    calm = await one_run(shared(), RowsFirst(0), WAYS[0])
     for crash_at in range(1, calm.world.moves + 1):  # type: ignore[attr-defined]
-        theatre = await one_run(shared(), RowsFirst(0, frozenset({crash_at}), 0), True)
+        theatre = await one_run(shared(), RowsFirst(0, frozenset({crash_at}), 0), WAYS[0])
         told = {(task, kind) for task, kind, _ in theatre.transitions()}
         assert {(leaf, "finished") for leaf in "de"} <= told, f"crash before move {crash_at}"
 
 
-async def one_run(made: Plan, world: StormyWorld, passing: bool) -> Theatre:
-    theatre = Theatre(made, world=world, passing=passing)
+async def one_run(made: Plan, world: StormyWorld, way: Way) -> Theatre:
+    theatre = Theatre(made, world=world, way=way)
     theatre.begin("run-1")
     await theatre.play()
     return theatre
 
 
-async def stormy(made: Plan, seed: int, crashes: frozenset[int], passing: bool) -> Theatre:
-    theatre = Theatre(made, world=StormyWorld(seed, crashes), passing=passing)
+async def stormy(made: Plan, seed: int, crashes: frozenset[int], way: Way) -> Theatre:
+    theatre = Theatre(made, world=StormyWorld(seed, crashes), way=way)
     theatre.begin("run-1")
     theatre.begin("run-2")
     theatre.begin("run-1")  # a copy

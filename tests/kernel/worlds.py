@@ -90,9 +90,18 @@ class FakeKind:
 
 @dataclass
 class FakeScripts:
-    """Scripts whose outputs differ each time they run, as real ones may; `ran` counts them."""
+    """Scripts whose outputs differ each time they run, as real ones may; `ran` counts them.
+
+    `begins` is what is said, turn by turn, of whether one would begin soon.
+    """
 
     ran: Counter[str] = field(default_factory=Counter)
+    begins: tuple[bool, ...] = (True,)
+    asked: int = 0
+
+    def prompt(self, job: RunScript) -> bool:
+        self.asked += 1
+        return self.begins[self.asked % len(self.begins)]
 
     async def run(self, job: RunScript) -> ScriptDone:
         name = job.info["task"]
@@ -109,6 +118,23 @@ class FakeScripts:
                 return ScriptDone(kind="value", value={"answer": job.journal["1"]["text"], "id": uuid.uuid4().hex})
         outputs = {source: output for source, output in job.info["outputs"].items() if source != START}
         return ScriptDone(kind="value", value={"id": uuid.uuid4().hex, "from": outputs})
+
+
+@dataclass(frozen=True)
+class Way:
+    """How tokens go: `passing` within their slots; `begins` is what scripts say of whether they would begin soon."""
+
+    name: str
+    passing: bool = True
+    begins: tuple[bool, ...] = (True,)
+
+
+WAYS = (
+    Way("tokens passed, scripts begun at once"),
+    Way("tokens passed, scripts from inboxes", begins=(False,)),
+    Way("tokens passed, scripts now here, now there", begins=(True, False, False)),
+    Way("tokens sent", passing=False),
+)
 
 
 @dataclass
@@ -157,12 +183,14 @@ class Theatre:
         scripts: Any = None,
         kinds: Any = None,
         partitions: int = 0,
+        way: Way = WAYS[0],
         **more: Any,
     ) -> None:
         self.plan, self.clock = made, VirtualClock()
         self.world = world or World()
         self.world.clock = self.clock
         self.scripts = scripts or FakeScripts()
+        self.scripts.begins = way.begins
         self.models = FakeModels("calls.m")
         self.wires = Wires(
             inbox_prefix="made.v.",
@@ -186,6 +214,7 @@ class Theatre:
             scripts=self.scripts,
             rules=InputRules.from_plan(made.inputs, made.input_validation),
             fetch=fetch,
+            passing=way.passing,
             **more,
         )
         agents = {agent.topic: agent for agent in self.engine.agents()}

@@ -27,12 +27,21 @@ class _Context:
 
 @dataclass
 class InProcess:
-    """Runs scripts with `exec`. `ran` counts by task and item; `most` is how many ran at once."""
+    """Runs scripts with `exec`. `ran` counts by task and item; `most` is how many ran at once.
+
+    `begins` is what is said, turn by turn, of whether one would begin soon.
+    """
 
     functions: dict[str, Any] = field(default_factory=dict)
     ran: Counter[tuple[str, Any]] = field(default_factory=Counter)
     running: int = 0
     most: int = 0
+    begins: tuple[bool, ...] = (True,)
+    asked: int = 0
+
+    def prompt(self, job: RunScript) -> bool:
+        self.asked += 1
+        return self.begins[self.asked % len(self.begins)]
 
     async def run(self, job: RunScript) -> ScriptDone:
         self.running += 1

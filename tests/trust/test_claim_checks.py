@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import signal
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from sandbox_scripts import script
 
 from stream_orchestrator.errors import MissingError
-from stream_orchestrator.kernel.effects import ScriptDone
+from stream_orchestrator.kernel.effects import RunScript, ScriptDone
 from stream_orchestrator.plan.claims import KEY, claims_in, is_claim
 from stream_orchestrator.trust.blobs import FolderBlobs, blobs_at, hour_of, is_place
 from stream_orchestrator.trust.claims import GRACE, LEAST, ClaimChecks, _Split
@@ -52,6 +53,36 @@ async def claim_of(pool: ScriptPool, body: str = "return 'x' * 20_000") -> Any:
 
 def files(store: FolderBlobs) -> list[Path]:
     return sorted(path for path in Path(store.uri.removeprefix("file://")).rglob("*") if path.is_file())
+
+
+# --- a process for its own while values are read ---------------------------------------------------------------------
+
+
+async def test_who_is_cancelled_at_the_moment_a_process_is_reserved_for_it_gives_it_back(pool: ScriptPool) -> None:
+    claim = await claim_of(pool)
+    asked = asyncio.create_task(given_by(pool, "return len(text)", names={"text": claim}))
+    while pool.statistics().busy == 0:
+        await asyncio.sleep(0)
+    asked.cancel()
+    await asyncio.gather(asked, return_exceptions=True)
+    assert (await given_by(pool, "return len(text)", names={"text": claim})).value == 20_000
+    assert pool.statistics().started == 2
+
+
+async def test_a_process_that_dies_while_it_is_reserved_costs_no_run(
+    pool: ScriptPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim, followed = await claim_of(pool), pool._claims.followed
+
+    async def after_a_death(script: RunScript) -> RunScript:
+        (process,) = pool._busy
+        os.kill(process._process.pid, signal.SIGKILL)
+        while process.usable:
+            await asyncio.sleep(0)
+        return await followed(script)
+
+    monkeypatch.setattr(pool._claims, "followed", after_a_death)
+    assert (await given_by(pool, "return len(text)", names={"text": claim})).value == 20_000
 
 
 # --- lost, changed, full ---------------------------------------------------------------------------------------------

@@ -97,6 +97,7 @@ LEFT_BEHIND = {
         True,
     ),
     "stdout": ("import sys; sys.stdout = sys.stderr = None", "print('x')\nreturn 1", 1),
+    "stdin": ("import sys; sys.stdin = None", "import sys; return sys.stdin is None", False),
     "a trace": ("import sys; sys.settrace(lambda *_: None)", "import sys; return sys.gettrace()", None),
     "files": ("open('mine', 'w')", "import os; return os.listdir()", []),
     "changed inputs": ("items.append(1)", "return items", [0]),
@@ -184,9 +185,11 @@ async def test_helpers_that_break_later_are_a_house_error_and_no_hang(tmp_path: 
         with pytest.raises(HouseError, match=r"helpers\.py, line 1"):
             await pool.run(script("return twice(4)"))
         monkeypatch.setattr("stream_orchestrator.trust.pool._PATIENCE", 30)
+        patient = asyncio.create_task(pool.run(script("return twice(4)")))
+        await asyncio.sleep(0.5)  # some attempts fail
         (tmp_path / "mended").write_text("def twice(n): return n * 2\n")
         (tmp_path / "mended").replace(helpers)  # at once: a retry could read a file that is half written
-        assert (await pool.run(script("return twice(4)"))).value == 8
+        assert (await patient).value == 8
 
 
 @pytest.mark.parametrize("broken", [False, True])

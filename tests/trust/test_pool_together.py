@@ -7,7 +7,7 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,11 @@ import pytest
 from sandbox_scripts import script
 
 from stream_orchestrator.kernel.effects import RunScript, ScriptDone
+from stream_orchestrator.kernel.notebook import Notebook
 from stream_orchestrator.trust.pool import ScriptPool
-from stream_orchestrator.trust.process import Job, SandboxProcess
+from stream_orchestrator.trust.process import Hello, Job, SandboxProcess, Why
+
+HELLO = Hello(functions=(), host_functions=(), fingerprint_key=b"", max_runs=10)
 
 DOES = """
 began(n)
@@ -217,6 +220,65 @@ async def test_a_script_that_forges_the_end_of_another_costs_nobody_a_second_run
     assert done[0].kind == "killed"
     assert [one.value for one in done[1:]] == list(range(1, 20))
     assert begun == Counter(range(20))
+
+
+class Desk:
+    """An owner who writes down what it hears."""
+
+    def __init__(self) -> None:
+        self.back: asyncio.Future[list[Job]] = asyncio.get_running_loop().create_future()
+        self.gone: asyncio.Future[tuple[Job | None, list[Job]]] = asyncio.get_running_loop().create_future()
+
+    def served(self, process: SandboxProcess) -> None: ...
+
+    def left(self, process: SandboxProcess, jobs: Sequence[Job]) -> None:
+        self.back.set_result(list(jobs))
+
+    def lost(self, process: SandboxProcess, culprit: Job | None, jobs: Sequence[Job], why: Why) -> None:
+        self.gone.set_result((culprit, list(jobs)))
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[tuple[Desk, SandboxProcess, Callable[[str], Job]]]:
+    """A process whose jobs the test gives."""
+    desk, pool = Desk(), ScriptPool(scratch=tmp_path)
+    process = await SandboxProcess.start(HELLO, tmp_path, desk)
+    yield desk, process, lambda body: pool._job(script(body, timeout=30), Notebook().session({}))
+    await process.kill()
+    await pool.close()
+
+
+async def test_what_is_given_behind_a_script_that_already_runs_is_taken_back_as_soon(desk: Any) -> None:
+    heard, process, job = desk
+    process.give([job("while True: pass")])
+    behind = job("return 1")
+    process.give([behind])
+    assert await heard.back == [behind]
+
+
+async def test_a_process_that_died_before_it_began_anything_has_no_culprit(desk: Any) -> None:
+    heard, process, job = desk
+    os.kill(process._process.pid, signal.SIGSTOP)
+    jobs = [job("return 1"), job("return 2")]
+    process.give(jobs)
+    os.kill(process._process.pid, signal.SIGKILL)
+    assert await heard.gone == (None, jobs)
+
+
+async def test_who_is_told_why_its_process_died_is_told_though_the_pool_closes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asyncio.Event()
+
+    async def never(self: SandboxProcess) -> str:
+        asked.set()
+        return await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(SandboxProcess, "_how_it_ended", never)
+    async with ScriptPool(size=1, scratch=tmp_path) as pool:
+        running = asyncio.create_task(pool.run(script("import os; os._exit(1)")))
+        await asked.wait()
+    assert (await running).message == "the worker stopped"
 
 
 DEEDS = ["", "", "", "", "", "", "fail", "sleep", "leave", "hang", "thread"]
