@@ -35,9 +35,9 @@ _PAUSES = (0.1, 0.5, 2.0)  # between attempts to start a replacement
 _PATIENCE = 5.0  # how long a run waits for a process when none is alive and none starts
 _QUICK = 0.005  # seconds: a script that took less the last time may wait behind others in a process
 _SMALL = 64 * 1024  # bytes of a step that may
-_AHEAD = 8  # so many steps are in a process at most
-_REFILL = 2  # with so many left it gets more: together, not one by one
-_SHORT = 64  # steps a process: in a line that is no longer, a quick one begins within some 20 ms
+_AHEAD = 16  # so many steps are in a process at most
+_REFILL = 4  # with so many left it gets more: together, not one by one
+_SHORT = 512  # in a line that is no longer a quick one begins soon; and half of an app's slots are left for others
 _SOURCES = 512  # scripts whose pace is remembered
 _CLOSED = "the pool of sandbox processes is closed"
 _STOPPED = "the worker stopped"
@@ -147,7 +147,7 @@ class ScriptPool:
 
     def prompt(self, script: RunScript) -> bool:
         """Whether it would begin soon, and was quick the last time."""
-        return self._paces.get(script.source, _QUICK) < _QUICK and self._line.length < self._size * _SHORT
+        return self._paces.get(script.source, _QUICK) < _QUICK and self._line.length < _SHORT
 
     async def close(self) -> None:
         """Kill every process and delete what scripts wrote. Runs that are still going end as `killed`."""
@@ -243,15 +243,14 @@ class ScriptPool:
         large = False
         try:
             outcome = await job.ended
-            done = outcome.done
-            self._remember(script.source, outcome.seconds)
+            done, seconds = outcome.done, outcome.seconds
+            self._remember(script.source, seconds)
             large = done.kind == "value" and (outcome.marked or outcome.size > self._claims.threshold)
         except ProcessLost as lost:
-            done = lost.done
+            done, seconds = lost.done, time.perf_counter() - job.begun if job.begun else 0.0
         self._runs += 1
         self._timeouts += done.kind == "timeout"
         self._killed += done.kind == "killed"
-        seconds = time.perf_counter() - job.begun if job.begun else 0.0
         if large:
             done = await self._claims.kept(done, script)
         return self._told(_with_events(done, session), script, seconds=seconds)

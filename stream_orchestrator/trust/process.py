@@ -27,6 +27,7 @@ from stream_orchestrator.trust.tokens import Tokens
 _SAID = ".stderr"  # what a process says before it is ready
 START_TIMEOUT = 60.0  # helper modules may import slow libraries
 SOON = 0.02  # a script that takes longer has those behind it taken back
+_CHUNK = 256 * 1024
 _MAX_REPORTS = 5_000  # the child stops far below; more comes only from a child that is no longer ours
 _CHILD = Path(__file__).with_name("child") / "__init__.py"
 # The package is loaded by its path under another name, so that a child imports nothing else of ours.
@@ -76,7 +77,7 @@ class Hello:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a run ended. `size` is that of its bytes, and `marked` says that what only claim checks have may be in them.
-    `seconds`: from when it was its turn.
+    `seconds`: what it took there.
     """
 
     done: ScriptDone
@@ -132,8 +133,8 @@ class SandboxProcess(asyncio.Protocol):
       * `kill` ends it with all it may have started, and returns when it is gone.
     """
 
-    def __init__(self, owner: Owner, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, owner: Owner, folder: Path, ours: socket.socket) -> None:
+        self.folder, self._ours = folder, ours
         self.helpers: frozenset[str] = frozenset()
         self.jobs: deque[Job] = deque()
         self._owner = owner
@@ -152,8 +153,8 @@ class SandboxProcess(asyncio.Protocol):
     @classmethod
     async def start(cls, hello: Hello, folder: Path, owner: Owner) -> SandboxProcess:
         """Start one and wait until it is ready. `MissingError` when the functions cannot be loaded."""
-        self = cls(owner, folder)
         ours, theirs = socket.socketpair()
+        self = cls(owner, folder, ours)
         with theirs:
             try:
                 await self._loop.create_unix_connection(lambda: self, sock=ours)
@@ -234,24 +235,30 @@ class SandboxProcess(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Whole frames, and the rest of one."""
-        self._buffer += data
         before = len(self.jobs)
+        self._take_in(data)
+        if len(self.jobs) < before and not self._over:
+            self._owner.served(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """It went away, or we closed the pipe. Where a write has failed, what it said before it went is still there."""
+        with suppress(OSError):  # nothing more
+            while not self._over and (data := self._ours.recv(_CHUNK)):
+                self._take_in(data)
+        self._lose(None)
+        self._tokens.close()
+        self._closed.set_result(None)
+        if not self._greeted.done():
+            self._greeted.cancel()
+
+    def _take_in(self, data: bytes) -> None:
+        self._buffer += data
         try:
             for token, body in self._frames():
                 if not self._over:
                     self._hear(token, body)
         except (ValueError, KeyError, TypeError, AttributeError):  # whatever a script may write there
             self._lose("its process broke the protocol of its pipe")
-        if len(self.jobs) < before and not self._over:
-            self._owner.served(self)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """It went away, or we closed the pipe."""
-        self._lose(None)
-        self._tokens.close()
-        self._closed.set_result(None)
-        if not self._greeted.done():
-            self._greeted.cancel()
 
     def _frames(self) -> Iterator[tuple[int, bytes]]:
         buffer = self._buffer
@@ -287,7 +294,9 @@ class SandboxProcess(asyncio.Protocol):
     def _end(self, job: Job, frame: dict[str, Any], body: bytes) -> None:
         done = _believed(frame["done"], job.reports)
         self.spent = bool(frame["spent"])
-        outcome = Outcome(done, len(body), MARK in body, time.perf_counter() - job.begun)
+        # Our own loop may be late to hear of it; and what a script forges is no longer than we waited.
+        seconds = min(max(float(frame["seconds"]), 0.0), time.perf_counter() - job.begun)
+        outcome = Outcome(done, len(body), MARK in body, seconds)
         self.jobs.popleft()
         if not job.ended.done():
             job.ended.set_result(outcome)

@@ -7,6 +7,7 @@ import select
 import socket
 import sys
 import threading
+import time
 from typing import Any
 
 from .functions import FunctionsFailed, load_functions
@@ -64,11 +65,13 @@ def _loop(station: Station, *, max_runs: int) -> None:
             step = station.wire.step()
         except EOFError:
             return
+        begun = time.perf_counter()
         outcome = take_turn(step, station)
+        seconds = time.perf_counter() - begun
         runs += 1
         grown = station.guard.memory.held()[1] - start > _GROWTH
         spent = not station.tidy.after() or runs >= max_runs or grown or outcome["kind"] == "killed"
-        station.wire.send({"op": "done", "spent": spent, "done": outcome})
+        station.wire.send({"op": "done", "spent": spent, "seconds": seconds, "done": outcome})
 
 
 def _silence() -> None:
