@@ -139,7 +139,7 @@ class SandboxProcess(asyncio.Protocol):
         self.jobs: deque[Job] = deque()
         self._owner = owner
         self._tokens = Tokens()
-        self._given = 0
+        self._given = self._heard = 0  # tokens: of the last job it was given, and of the last that has ended
         self._buffer = bytearray()
         self._over = self.spent = False
         self._answers: set[asyncio.Task[None]] = set()
@@ -278,6 +278,8 @@ class SandboxProcess(asyncio.Protocol):
         if not self._greeted.done():
             self._greeted.set_result(frame)
             return
+        if token <= self._heard:
+            return  # a script that has ended, as it said itself: what comes after that is nobody's
         if not self.jobs or token != self.jobs[0].token:
             raise ValueError("a frame about no script that runs")
         job = self.jobs[0]
@@ -297,6 +299,7 @@ class SandboxProcess(asyncio.Protocol):
         # Our own loop may be late to hear of it; and what a script forges is no longer than we waited.
         seconds = min(max(float(frame["seconds"]), 0.0), time.perf_counter() - job.begun)
         outcome = Outcome(done, len(body), MARK in body, seconds)
+        self._heard = job.token
         self.jobs.popleft()
         if not job.ended.done():
             job.ended.set_result(outcome)

@@ -89,8 +89,8 @@ async def test_quick_scripts_travel_together(tmp_path: Path, begun: Begun, messa
     await pool.close()
     assert [one.value for one in done] == list(range(64))
     assert sum(messages) == 64
-    assert messages[0] == 8
-    assert len(messages) <= 1 + 56 / 6 + 1, "it gets more when two are left: six or more"
+    assert messages[0] == 16
+    assert len(messages) <= 1 + 48 / 12, "it gets more when four are left: twelve or more"
 
 
 async def test_a_script_nobody_knows_yet_travels_alone(tmp_path: Path, messages: list[int]) -> None:
