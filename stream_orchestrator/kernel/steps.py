@@ -296,18 +296,25 @@ class Steps:
 
     async def _patiently(self, part: Part, row: StepRow, script: RunScript, *, slot: Slot) -> ScriptDone:
         """Run a script. When it is a slow one, who looks for the run reads what has happened so far."""
+        trouble: list[Exception] = []
 
         def tell() -> None:
             run = self.site.live(part, row.run_id)
-            if run is not None:
-                opened = part.write(ids.run_key(run.run_id)) if slot.opening else None
-                slot.early += filter(None, [self.telling.audit(part, run, slot.at, slot.take_told()), opened])
+            try:
+                if run is not None:
+                    opened = part.write(ids.run_key(run.run_id)) if slot.opening else None
+                    slot.early += filter(None, [self.telling.audit(part, run, slot.at, slot.take_told()), opened])
+            except Exception as error:  # nobody waits for a callback: the slot fails with it
+                trouble.append(error)
 
         quiet = asyncio.get_running_loop().call_later(QUIET_SECONDS, tell)
         try:
-            return await self.site.scripts.run(script)
+            done = await self.site.scripts.run(script)
         finally:
             quiet.cancel()
+        if trouble:
+            raise trouble[0]
+        return done
 
     async def _send(
         self, part: Part, run: RunRow, task: TaskPlan, key: bytes, *, decision: Decision, parcel: Parcel, slot: Slot

@@ -18,7 +18,7 @@ from typing import Literal
 
 from stream_orchestrator.kernel import events, ids, rows
 from stream_orchestrator.kernel.events import Cancel
-from stream_orchestrator.kernel.rows import RunRow, StepRow
+from stream_orchestrator.kernel.rows import RunRow, StepRow, Stub
 from stream_orchestrator.plan import names
 from stream_orchestrator.plan.model import RESULT, START, Plan, ways
 from stream_orchestrator.streaming.acked import unacked
@@ -139,7 +139,10 @@ async def _look(settings: StreamSettings, prefix: str, plan: Plan, *, now: float
 def observe(plan: Plan, records: Sequence[tuple[str, Record]], kept: Sequence[Kept], *, now: float) -> list[Flight]:
     """The runs that these unacked records (with the slug of their inbox) and these rows tell of."""
     traces: dict[str, _Trace] = {}
+    over = {each.key for each in kept if isinstance(rows.decode(each.value), Stub)}
     for home, begin in begins(record for slug, record in records if slug == START):
+        if ids.run_key(begin.run_id) in over:
+            continue  # what it began with is not acked: its slot waits for a script, or answers a copy
         traces.setdefault(begin.run_id, _Trace(home, begin.accepted_at, open=True)).at(START, "waiting")
     steps = [row for each in kept if (row := _read(each, traces)) is not None]
     for step, value in steps:
@@ -203,6 +206,8 @@ def _whereabouts(plan: Plan, trace: _Trace) -> tuple[Status, str]:
         return "waiting", START
     if not trace.places:
         return "waiting", _after(plan, trace.done)
+    if set(trace.places) == {START}:  # it has begun, and goes on in the slot that it began in
+        return "running", next(task.slug for task in plan.tasks if task.upstream == (START,))
     order = (START, *(task.slug for task in plan.tasks), RESULT)
     slug = min(trace.places, key=lambda each: (PRECEDENCE.index(trace.places[each]), order.index(each)))
     return trace.places[slug], slug

@@ -11,22 +11,17 @@ from stream_orchestrator.trust.process import Job
 class Line:
     """Jobs that wait. The lowest rank is first; of one rank, who came first, also when it comes back.
 
-    A job whose `ended` is done (its caller was cancelled, say) waits no more.
+    A job whose caller was cancelled waits no more.
     """
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Job]] = []
 
-    @property
-    def length(self) -> int:
-        """About how many wait: some of them may not any more."""
-        return len(self._heap)
-
     def __len__(self) -> int:
-        return sum(not job.ended.done() for _, _, job in self._heap)
+        return sum(_waits(job) for _, _, job in self._heap)
 
     def __iter__(self) -> Iterator[Job]:
-        return (job for _, _, job in self._heap if not job.ended.done())
+        return (job for _, _, job in self._heap if _waits(job))
 
     def join(self, jobs: Iterable[Job]) -> None:
         """They wait, or wait again."""
@@ -35,10 +30,14 @@ class Line:
 
     def first(self) -> Job | None:
         """Who is next."""
-        while self._heap and self._heap[0][2].ended.done():
+        while self._heap and not _waits(self._heap[0][2]):
             heapq.heappop(self._heap)
         return self._heap[0][2] if self._heap else None
 
     def leave(self) -> None:
         """The first one's turn has come."""
         heapq.heappop(self._heap)
+
+
+def _waits(job: Job) -> bool:
+    return not job.ended.done() and (job.reserved is None or not job.reserved.done())

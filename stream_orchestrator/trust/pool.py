@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count, repeat
+from math import inf
 from pathlib import Path
 from typing import Any, Self
 
@@ -107,6 +108,8 @@ class ScriptPool:
         self._idle: list[SandboxProcess] = []  # the one used last is used first: its caches are warm
         self._busy: set[SandboxProcess] = set()  # at most `size`
         self._serving_soon = False
+        self._under_way = 0  # runs that were not told yet how their scripts ended
+        self._culprits: set[Job] = set()  # they are told why, soon
         self._processes: set[SandboxProcess] = set()
         self._replacing: set[asyncio.Task[None]] = set()
         self._helpers: frozenset[str] = frozenset()
@@ -122,7 +125,8 @@ class ScriptPool:
                 await self.close()
                 raise outcome
             self._helpers = outcome.helpers
-            self._idle.append(outcome)
+            if outcome.usable:
+                self._idle.append(outcome)
 
     async def run(self, script: RunScript) -> ScriptDone:
         """Run a script and say how it ended. `HouseError` when no process can be started any more."""
@@ -133,6 +137,7 @@ class ScriptPool:
             job = self._job(script, session)
         except TypeError as error:
             return ScriptDone(kind="error", error_type="TypeError", message=f"its inputs are not JSON: {error}")
+        self._under_way += 1
         self._line.join([job])
         self._serve_soon()
         try:
@@ -144,10 +149,12 @@ class ScriptPool:
         except BaseException:
             self._abandon(job)
             raise
+        finally:
+            self._under_way -= 1
 
     def prompt(self, script: RunScript) -> bool:
         """Whether it would begin soon, and was quick the last time."""
-        return self._paces.get(script.source, _QUICK) < _QUICK and self._line.length < _SHORT
+        return self._paces.get(script.source, _QUICK) < _QUICK and self._under_way < _SHORT
 
     async def close(self) -> None:
         """Kill every process and delete what scripts wrote. Runs that are still going end as `killed`."""
@@ -155,8 +162,8 @@ class ScriptPool:
         waiting = [job for process in self._processes for job in process.take_back()]
         for job in (*waiting, *self._line):
             _fail(job, HouseError(_CLOSED))
-        for job in (job for process in self._processes for job in process.give_up()):
-            _fail(job, _stopped(job))
+        for job in (*self._culprits, *(job for process in self._processes for job in process.give_up())):
+            _fail(job, ProcessLost(_STOPPED, kind="killed", reports=job.reports))
         for task in self._replacing:
             task.cancel()
         await asyncio.gather(*self._replacing, return_exceptions=True)
@@ -235,6 +242,8 @@ class ScriptPool:
             job.reserved = None
         if process.usable:
             process.give([job])
+        elif self._closed:
+            raise HouseError(_CLOSED)
         else:
             self._line.join([job])
             self._serve_soon()
@@ -248,11 +257,14 @@ class ScriptPool:
             large = done.kind == "value" and (outcome.marked or outcome.size > self._claims.threshold)
         except ProcessLost as lost:
             done, seconds = lost.done, time.perf_counter() - job.begun if job.begun else 0.0
+            self._remember(script.source, inf)
         self._runs += 1
         self._timeouts += done.kind == "timeout"
         self._killed += done.kind == "killed"
         if large:
+            begun = time.perf_counter()
             done = await self._claims.kept(done, script)
+            seconds += time.perf_counter() - begun
         return self._told(_with_events(done, session), script, seconds=seconds)
 
     def _remember(self, source: str, seconds: float) -> None:
@@ -315,29 +327,31 @@ class ScriptPool:
     def left(self, process: SandboxProcess, jobs: Sequence[Job]) -> None:
         """Of `process.Owner`."""
         self._line.join(jobs)
-        if not process.jobs:
+        if not process.jobs and process in self._busy:
             self._release(process)
         self._serve_soon()
 
-    def lost(self, process: SandboxProcess, culprit: Job | None, jobs: Sequence[Job], why: Why) -> None:
+    def lost(self, process: SandboxProcess, culprits: Sequence[Job], jobs: Sequence[Job], why: Why) -> None:
         """Of `process.Owner`."""
         self._recycled += process.spent
         self._line.join(jobs)
-        self._replace(process, culprit, why)
+        self._culprits.update(culprits)
+        self._replace(process, culprits, why)
 
     def _abandon(self, job: Job) -> None:
         """Nobody wants it any more."""
         job.ended.cancel()
-        if job.reserved is not None and job.reserved.done() and not job.reserved.cancelled():
-            self._release(job.reserved.result())
-        process = job.process
+        reserved, process = job.reserved, job.process
+        if reserved is not None and reserved.done() and not reserved.cancelled() and reserved.exception() is None:
+            self._release(reserved.result())
         if process is None or job not in process.jobs:
             return
         self._line.join(process.take_back())  # where it is skipped
+        process.listen()
         if job in process.jobs:  # nobody knows what the script is doing
-            self._line.join(process.give_up())
+            process.give_up()
             self._replace(process)
-        elif not process.jobs:
+        elif not process.jobs and process in self._busy:
             self._release(process)
         self._serve_soon()
 
@@ -388,29 +402,33 @@ class ScriptPool:
 
     async def _new(self) -> SandboxProcess:
         assert self._scratch is not None
-        process = await SandboxProcess.start(self._hello, self._scratch.folder(), self)
+        folder = self._scratch.folder()
+        try:
+            process = await SandboxProcess.start(self._hello, folder, self)
+        except Exception:
+            self._scratch.remove(folder)
+            raise
         self._processes.add(process)
         self._started += 1
         return process
 
-    def _replace(self, process: SandboxProcess, culprit: Job | None = None, why: Why | None = None) -> None:
+    def _replace(self, process: SandboxProcess, culprits: Sequence[Job] = (), why: Why | None = None) -> None:
         """In the background: the reserve serves meanwhile."""
         self._busy.discard(process)
         if process in self._idle:
             self._idle.remove(process)
         if self._closed:
             return
-        task = asyncio.create_task(self._replacement(process, culprit, why))
+        task = asyncio.create_task(self._replacement(process, culprits, why))
         self._replacing.add(task)
         task.add_done_callback(self._replacing.discard)
         self._serve_soon()
 
-    async def _replacement(self, process: SandboxProcess, culprit: Job | None, why: Why | None) -> None:
-        if culprit is not None and why is not None:
-            try:
-                _fail(culprit, await why())
-            finally:
-                _fail(culprit, _stopped(culprit))
+    async def _replacement(self, process: SandboxProcess, culprits: Sequence[Job], why: Why | None) -> None:
+        if why is not None:
+            for job in culprits:
+                _fail(job, await why(job))
+                self._culprits.discard(job)
         await process.kill()
         self._processes.discard(process)
         if self._scratch is not None:
@@ -437,13 +455,10 @@ class ScriptPool:
 
 
 def _fail(job: Job, error: Exception) -> None:
-    """Unless it has ended."""
-    if not job.ended.done():
-        job.ended.set_exception(error)
-
-
-def _stopped(job: Job) -> ProcessLost:
-    return ProcessLost(_STOPPED, kind="killed", reports=job.reports)
+    """Tell whoever waits for it, or for a process of its own; unless it has ended."""
+    waits = job.ended if job.reserved is None else job.reserved
+    if not waits.done():
+        waits.set_exception(error)
 
 
 def _with_events(done: ScriptDone, session: Session) -> ScriptDone:

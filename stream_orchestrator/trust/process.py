@@ -104,10 +104,11 @@ class Job:
     process: SandboxProcess | None = None
     token: int = 0
     begun: float = 0.0
+    losses: int = 0  # processes that died before they began it
     reports: list[Any] = field(default_factory=list)
 
 
-Why = Callable[[], Awaitable[ProcessLost]]
+Why = Callable[[Job], Awaitable[ProcessLost]]
 
 
 class Owner(Protocol):
@@ -119,8 +120,8 @@ class Owner(Protocol):
     def left(self, process: SandboxProcess, jobs: Sequence[Job]) -> None:
         """These have not begun, and will not begin in it: it is late."""
 
-    def lost(self, process: SandboxProcess, culprit: Job | None, jobs: Sequence[Job], why: Why) -> None:
-        """It is of no use any more. The culprit was running and wants to hear why; the others have not begun."""
+    def lost(self, process: SandboxProcess, culprits: Sequence[Job], jobs: Sequence[Job], why: Why) -> None:
+        """It is of no use any more. The culprits had begun and want to hear why; the others have not."""
 
 
 class SandboxProcess(asyncio.Protocol):
@@ -141,7 +142,8 @@ class SandboxProcess(asyncio.Protocol):
         self._tokens = Tokens()
         self._given = self._heard = 0  # tokens: of the last job it was given, and of the last that has ended
         self._buffer = bytearray()
-        self._over = self.spent = False
+        self._serving = self._over = self.spent = False
+        self._late: Job | None = None  # those behind it were taken back
         self._answers: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -163,7 +165,7 @@ class SandboxProcess(asyncio.Protocol):
                 self._tokens.close()
                 raise
             try:
-                self._process = _spawn(theirs, folder, self._tokens.theirs)
+                self._process = _spawn(theirs, folder, self._tokens.theirs.fileno())
             except BaseException:
                 self._transport.abort()
                 raise
@@ -173,12 +175,13 @@ class SandboxProcess(asyncio.Protocol):
         except BaseException:
             await self.kill()
             raise
+        self._serving = True
         return self
 
     @property
     def usable(self) -> bool:
         """Whether it can be given jobs."""
-        return not self._over
+        return not (self._over or self.spent)
 
     @property
     def late(self) -> bool:
@@ -190,9 +193,9 @@ class SandboxProcess(asyncio.Protocol):
         for job in jobs:
             self._given += 1
             job.token, job.process = self._given, self
-        self._tokens.put([job.token for job in jobs])  # first: it looks for a job's token when it has the job
         idle = not self.jobs
         self.jobs.extend(jobs)
+        self._tokens.put([job.token for job in jobs])  # first: it looks for a job's token when it has the job
         self._transport.writelines([part for job in jobs for part in (HEADER.pack(len(job.step), job.token), job.step)])
         if idle:
             self._begin()
@@ -241,10 +244,7 @@ class SandboxProcess(asyncio.Protocol):
             self._owner.served(self)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """It went away, or we closed the pipe. Where a write has failed, what it said before it went is still there."""
-        with suppress(OSError):  # nothing more
-            while not self._over and (data := self._ours.recv(_CHUNK)):
-                self._take_in(data)
+        """It went away, or we closed the pipe."""
         self._lose(None)
         self._tokens.close()
         self._closed.set_result(None)
@@ -258,7 +258,13 @@ class SandboxProcess(asyncio.Protocol):
                 if not self._over:
                     self._hear(token, body)
         except (ValueError, KeyError, TypeError, AttributeError):  # whatever a script may write there
-            self._lose("its process broke the protocol of its pipe")
+            self._lose("its process broke the protocol of its pipe", broken=True)
+
+    def listen(self) -> None:
+        """Hear what it has said by now. After `take_back` only a job that has begun is left, one at most."""
+        with suppress(OSError):  # nothing more
+            while not self._over and (data := self._ours.recv(_CHUNK, socket.MSG_DONTWAIT)):
+                self._take_in(data)
 
     def _frames(self) -> Iterator[tuple[int, bytes]]:
         buffer = self._buffer
@@ -300,6 +306,8 @@ class SandboxProcess(asyncio.Protocol):
         seconds = min(max(float(frame["seconds"]), 0.0), time.perf_counter() - job.begun)
         outcome = Outcome(done, len(body), MARK in body, seconds)
         self._heard = job.token
+        for task in self._answers:  # a question that its script has not waited for
+            task.cancel()
         self.jobs.popleft()
         if not job.ended.done():
             job.ended.set_result(outcome)
@@ -311,19 +319,36 @@ class SandboxProcess(asyncio.Protocol):
         if not self._over:
             self._transport.write(answer)
 
-    def _lose(self, message: str | None, kind: Literal["timeout", "killed"] = "killed") -> None:
-        """`message`: why, where that is known."""
+    def _lose(
+        self,
+        message: str | None,
+        kind: Literal["timeout", "killed"] = "killed",
+        *,
+        broken: bool = False,
+        expired: Job | None = None,
+    ) -> None:
+        """It is given up, and who had begun is told why: `message`, where that is known; unless `expired` has ended.
+
+        `broken`: what it says means nothing, so any job whose token did not come back may have run.
+        """
         if self._over:
             return
         waiting = self.take_back()
-        begun = self.give_up()  # one at most, unless a script has stolen tokens
-        culprit = begun[0] if begun else None
-        reports = culprit.reports if culprit is not None else ()
+        if not broken:
+            self.listen()  # it may have gone on: who has ended is not told, and who began last is
+        if self._over or not self._serving or (expired is not None and self.jobs and self.jobs[0] is not expired):
+            self._owner.left(self, waiting)
+            return
+        begun = self.give_up()
+        if waiting and not begun:  # it died before it began anything. Twice, and the job is the reason
+            waiting[0].losses += 1
+            begun = [waiting.pop(0)] if waiting[0].losses > 1 else []
+        culprits = begun if broken else begun[:1]
 
-        async def why() -> ProcessLost:
-            return ProcessLost(message or await self._how_it_ended(), kind=kind, reports=reports)
+        async def why(job: Job) -> ProcessLost:
+            return ProcessLost(message or await self._how_it_ended(), kind=kind, reports=job.reports)
 
-        self._owner.lost(self, culprit, [*begun[1:], *waiting], why)
+        self._owner.lost(self, culprits, [*begun[len(culprits) :], *waiting], why)
 
     async def _how_it_ended(self) -> str:
         try:
@@ -352,7 +377,8 @@ class SandboxProcess(asyncio.Protocol):
         self._alarm = self._loop.call_at(due, self._ring)
 
     def _patience(self) -> float:
-        return min(SOON, self.jobs[0].timeout) if len(self.jobs) > 1 else self.jobs[0].timeout
+        job = self.jobs[0]
+        return min(SOON, job.timeout) if len(self.jobs) > 1 and self._late is not job else job.timeout
 
     def _ring(self) -> None:
         self._alarm = None
@@ -360,11 +386,11 @@ class SandboxProcess(asyncio.Protocol):
             return
         job, taken = self.jobs[0], time.perf_counter() - self.jobs[0].begun
         if taken >= job.timeout:
-            self._lose(f"still running after {job.timeout:g} s: killed", "timeout")
-            return
-        if len(self.jobs) > 1 and taken >= SOON and (back := self.take_back()):
-            self._owner.left(self, back)
-        if self.jobs and not self._over:
+            self._lose(f"still running after {job.timeout:g} s: killed", "timeout", expired=job)
+        elif len(self.jobs) > 1 and taken >= SOON:
+            self._late = job
+            self._owner.left(self, self.take_back())
+        if self.jobs and not self._over and self._alarm is None:
             self._set_alarm()
 
     async def _greet(self, hello: Hello) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import socket
 from collections.abc import Sequence
 
 from stream_orchestrator.trust.child.wire import TOKEN
@@ -15,30 +15,25 @@ class Tokens:
 
     The process reads one before it begins a step; what the worker reads first, the process will not begin. The kernel
     gives every byte to one of them: no step runs in two places, and none that was taken back runs at all.
+    A socket, so that we never wait, whatever a script does to the flags of a descriptor that it shares with us.
     """
 
     def __init__(self) -> None:
-        self.theirs, self._ours = os.pipe()
-        self._open = True
-        for end in (self.theirs, self._ours):
-            os.set_blocking(end, False)
+        self._ours, self.theirs = socket.socketpair()
 
     def put(self, tokens: Sequence[int]) -> None:
         """Before the steps themselves, or the process would not find them."""
-        os.write(self._ours, b"".join(map(TOKEN.pack, tokens)))
+        self._ours.send(b"".join(map(TOKEN.pack, tokens)), socket.MSG_DONTWAIT)
 
     def take_back(self) -> frozenset[int]:
-        """Those that were not read yet."""
-        if not self._open:
-            return frozenset()
+        """Those that were not read yet. Where a script has read a part of one, the rest mean nothing."""
         try:
-            return frozenset(token for (token,) in TOKEN.iter_unpack(os.read(self.theirs, _MOST)))
-        except BlockingIOError:
+            data = self.theirs.recv(_MOST, socket.MSG_DONTWAIT)
+        except OSError:  # there are none, or it is closed
             return frozenset()
+        return frozenset(token for (token,) in TOKEN.iter_unpack(data[: len(data) // TOKEN.size * TOKEN.size]))
 
     def close(self) -> None:
         """Once is enough."""
-        if self._open:
-            self._open = False
-            os.close(self.theirs)
-            os.close(self._ours)
+        self.theirs.close()
+        self._ours.close()

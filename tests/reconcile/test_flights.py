@@ -67,6 +67,7 @@ def look_all(*seen: tuple[str, Record] | Kept, plan: Plan = PLAN) -> list[Flight
     ("seen", "status", "at"),
     [
         ((record(START, BEGIN),), "waiting", "start"),
+        ((record(START, BEGIN), run()), "running", "a"),
         ((run(),), "waiting", "start"),
         ((run(), token("a", START)), "running", "a"),
         ((run(), step("a", "calling", due=NOW + 9)), "calling", "a"),
@@ -115,3 +116,8 @@ def test_a_run_that_moved_has_another_mark_and_one_that_did_not_has_the_same() -
     before = look(run(), step("a", "calling", due=NOW))
     assert look(step("a", "calling", due=NOW), run()).mark == before.mark
     assert look(run(), step("a", "done")).mark != before.mark
+
+
+def test_a_run_that_is_over_is_in_flight_no_more_though_the_slot_it_began_in_still_waits_for_its_script() -> None:
+    stub = Kept(3, ids.run_key("r"), rows.encode(Stub("failed", 0, 7, NOW + 60)))
+    assert look_all(record(START, BEGIN), stub) == []

@@ -70,7 +70,8 @@ def _loop(station: Station, *, max_runs: int) -> None:
         seconds = time.perf_counter() - begun
         runs += 1
         grown = station.guard.memory.held()[1] - start > _GROWTH
-        spent = not station.tidy.after() or runs >= max_runs or grown or outcome["kind"] == "killed"
+        spoilt = not station.tidy.after() or outcome["kind"] == "killed" or station.wire.torn
+        spent = spoilt or grown or runs >= max_runs
         station.wire.send({"op": "done", "spent": spent, "seconds": seconds, "done": outcome})
 
 

@@ -5,7 +5,6 @@ Neither side ever unpickles anything. Several steps may lie in the pipe; the tok
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
 import threading
@@ -41,7 +40,8 @@ class Wire:
         self.sock = sock
         self._input = sock.makefile("rb", 64 * 1024)
         self._lock = threading.RLock()
-        self._tokens = tokens
+        self._tokens = socket.socket(fileno=tokens)
+        self.torn = False  # a question was left before its answer had come: nobody knows what lies in the pipe
         self._token = self._held = NO_STEP  # of the step that runs; one that was read and is of a later step
         self._ahead: deque[tuple[int, bytes]] = deque()  # steps that lay before an answer
 
@@ -65,9 +65,13 @@ class Wire:
     def ask(self, what: str, **details: Any) -> Any:
         """Ask the worker something in the middle of a script, and wait for its answer."""
         with self._lock:
+            if self.torn:
+                raise AskFailed("RuntimeError", "this script left an earlier question before its answer had come")
+            self.torn = True
             self.send({"op": "ask", "what": what, **details})
             while (frame := self._read())[0] != NO_STEP:
                 self._ahead.append(frame)
+            self.torn = False
         answer = orjson.loads(frame[1])
         if "error_type" in answer:
             raise AskFailed(answer["error_type"], answer["message"])
@@ -77,7 +81,7 @@ class Wire:
         """Whether the worker has left us a step: who reads its token has it. Tokens come in the order of the steps."""
         if self._held == NO_STEP:
             try:
-                self._held = TOKEN.unpack(os.read(self._tokens, TOKEN.size))[0]
+                self._held = TOKEN.unpack(self._tokens.recv(TOKEN.size, socket.MSG_DONTWAIT))[0]
             except BlockingIOError:
                 return False
         if self._held != token:
