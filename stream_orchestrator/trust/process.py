@@ -336,11 +336,12 @@ class SandboxProcess(asyncio.Protocol):
         waiting = self.take_back()
         if not broken:
             self.listen()  # it may have gone on: who has ended is not told, and who began last is
-        if self._over or not self._serving or (expired is not None and self.jobs and self.jobs[0] is not expired):
+        goes_on = expired is not None and expired not in waiting and (not self.jobs or self.jobs[0] is not expired)
+        if goes_on or self._over or not self._serving:
             self._owner.left(self, waiting)
             return
         begun = self.give_up()
-        if waiting and not begun:  # it died before it began anything. Twice, and the job is the reason
+        if waiting and not begun and not self.spent:  # it died before it began one. Twice, and that job is the reason
             waiting[0].losses += 1
             begun = [waiting.pop(0)] if waiting[0].losses > 1 else []
         culprits = begun if broken else begun[:1]

@@ -18,6 +18,7 @@ from stream_orchestrator.kernel.events import Reply
 from stream_orchestrator.kernel.kinds import Ask, Attempt, Fault, Step
 from stream_orchestrator.kernel.policies import MAX_BACKOFF, Next, Park, Settle, after_fault, backoff
 from stream_orchestrator.kernel.rows import StepRow
+from stream_orchestrator.kernel.telling import Telling
 from stream_orchestrator.kernel.wires import decode_call
 from stream_orchestrator.plan.model import RESULT, START, Plan, TaskPlan, Variant
 
@@ -352,6 +353,29 @@ async def test_a_script_that_should_have_been_quick_and_hangs_lets_its_run_be_se
     await theatre.world.run(until=lambda: bool(theatre.world.topics["made.results"]))
     assert theatre.results()[0]["error"]["type"] == "Cancelled"
     await theatre.world.stop()
+
+
+async def test_a_slot_whose_audit_cannot_be_told_while_its_script_runs_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream_orchestrator.kernel.steps.QUIET_SECONDS", 0.0)
+    theatre = Theatre(plan(task("a")), scripts=Slow())
+
+    def refuses(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the producer refuses")
+
+    monkeypatch.setattr(Telling, "audit", refuses)
+    theatre.begin("run-1")
+    with pytest.raises(RuntimeError, match="refuses"):
+        await theatre.world.run()
+    await theatre.world.stop()
+
+
+class Slow(FakeScripts):
+    """They take some turns of the loop."""
+
+    async def run(self, job: Any) -> Any:
+        for _ in range(6):
+            await asyncio.sleep(0)
+        return await super().run(job)
 
 
 class Hung(FakeScripts):

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sandbox_scripts import script
 
-from stream_orchestrator.errors import MissingError
+from stream_orchestrator.errors import HouseError, MissingError
 from stream_orchestrator.kernel.effects import RunScript, ScriptDone
 from stream_orchestrator.plan.claims import KEY, claims_in, is_claim
 from stream_orchestrator.trust.blobs import FolderBlobs, blobs_at, hour_of, is_place
@@ -67,6 +67,49 @@ async def test_who_is_cancelled_at_the_moment_a_process_is_reserved_for_it_gives
     await asyncio.gather(asked, return_exceptions=True)
     assert (await given_by(pool, "return len(text)", names={"text": claim})).value == 20_000
     assert pool.statistics().started == 2
+
+
+async def test_who_is_cancelled_just_before_a_process_is_reserved_for_it_costs_nobody_a_run(
+    pool: ScriptPool,
+) -> None:
+    claim = await claim_of(pool)
+    neighbour = asyncio.create_task(given_by(pool, "return 7"))
+    asked = asyncio.create_task(given_by(pool, "return len(text)", names={"text": claim}))
+    await asyncio.sleep(0)  # they wait; the next turn serves them
+    asked.cancel()
+    assert (await neighbour).value == 7
+    assert (await given_by(pool, "return 8")).value == 8
+    assert pool.statistics().busy == 0
+
+
+async def test_who_waits_with_a_claim_check_when_the_pool_closes_hears_so(pool: ScriptPool) -> None:
+    claim = await claim_of(pool)
+    hanging = asyncio.create_task(given_by(pool, "while True: pass"))
+    waiting = asyncio.create_task(given_by(pool, "return len(text)", names={"text": claim}))
+    while pool.statistics().busy == 0:
+        await asyncio.sleep(0)
+    await pool.close()
+    with pytest.raises(HouseError, match="closed"):
+        await waiting
+    await asyncio.gather(hanging, return_exceptions=True)
+
+
+async def test_so_does_who_reads_its_values_then(pool: ScriptPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim, reading, go = await claim_of(pool), asyncio.Event(), asyncio.Event()
+    followed = pool._claims.followed
+
+    async def slowly(script: RunScript) -> RunScript:
+        reading.set()
+        await go.wait()
+        return await followed(script)
+
+    monkeypatch.setattr(pool._claims, "followed", slowly)
+    waiting = asyncio.create_task(given_by(pool, "return len(text)", names={"text": claim}))
+    await reading.wait()
+    await pool.close()
+    go.set()
+    with pytest.raises(HouseError, match="closed"):
+        await waiting
 
 
 async def test_a_process_that_dies_while_it_is_reserved_costs_no_run(

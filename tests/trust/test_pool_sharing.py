@@ -193,6 +193,38 @@ async def test_helpers_that_break_later_are_a_house_error_and_no_hang(tmp_path: 
         assert (await patient).value == 8
 
 
+async def test_replacements_that_die_before_they_are_ready_are_tried_one_at_a_time(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("stream_orchestrator.trust.pool._PAUSES", (0.01,))
+    helpers = tmp_path / "helpers.py"
+    helpers.write_text("")
+    async with ScriptPool(size=1, functions=[str(helpers)], scratch=tmp_path / "scratch") as pool:
+        helpers.write_text("import os; os._exit(1)")
+        assert (await pool.run(script("import os; os._exit(3)"))).kind == "killed"
+        for _ in range(40):
+            await asyncio.sleep(0.02)
+            assert len(pool._replacing) <= 1
+        (tmp_path / "mended").write_text("")
+        (tmp_path / "mended").replace(helpers)
+        while pool._replacing:
+            await asyncio.sleep(0.01)
+        assert len(pool._processes) == 2
+        assert pool._scratch is not None
+        folders = [each for each in pool._scratch.root.iterdir() if each.is_dir()]
+        assert len(folders) == 2
+
+
+async def test_who_was_to_be_told_why_its_process_died_is_told_though_the_pool_closes_in_that_moment(
+    tmp_path: Path,
+) -> None:
+    pool = ScriptPool(size=1, scratch=tmp_path)
+    await pool.start()
+    running = asyncio.create_task(pool.run(script("while True: pass", timeout=0.05)))
+    while not pool._culprits:
+        await asyncio.sleep(0)
+    await pool.close()
+    assert (await running).kind in ("killed", "timeout")
+
+
 @pytest.mark.parametrize("broken", [False, True])
 async def test_close_in_the_middle_of_a_replacement_leaves_nothing_open(
     tmp_path: Path, monkeypatch, broken: bool
