@@ -30,6 +30,8 @@ from stream_orchestrator.kernel.telling import Telling
 from stream_orchestrator.kernel.wires import CallRecord, call_record
 from stream_orchestrator.plan.model import RESULT, START, TaskPlan
 
+ASKS_SOON = 0.02  # seconds between looks whether a script that runs again has asked: only after a crash
+
 
 class Parcel(Struct, frozen=True):
     """What a decision publishes, as bytes: the one token of all its edges, and its call."""
@@ -72,6 +74,8 @@ class Steps:
                 task, key, decision = self._taken(part, task, run, event, at=record.position, size=size)
             case Ended() if run is not None:
                 return self._item_ended(part, run, task, event, record)
+            case Reply() if run is not None and _asks_again(part.get(key), event):
+                return self._once_asked(task, event, record, part)
             case Reply() if run is not None:
                 stepper = self.site.stepper(task, run, part)
                 decision = stepper.on_reply(part.get(key), event, record.position, size=size)
@@ -79,6 +83,18 @@ class Steps:
             self.telling.late(event)
             return None
         return self._carry(part, task, key, decision=decision, slot=Slot(at=record.position))
+
+    async def _once_asked(self, task: TaskPlan, event: Reply, record: Arrived, part: Part) -> None:
+        """After a crash a script runs again in order to ask again, and meanwhile the answer comes. It waits for the
+        question: the service has told it for the last time, and takes the question for a copy.
+        """
+        while self.site.live(part, event.run_id) and _asks_again(
+            part.get(ids.step_key(event.run_id, task.slug)), event
+        ):
+            await asyncio.sleep(ASKS_SOON)
+        work = self.receive(task, event, record, part)
+        if work is not None:
+            await work
 
     def _taken(
         self, part: Part, task: TaskPlan, run: RunRow, token: Token, *, at: str, size: int = 0
@@ -400,6 +416,12 @@ class Steps:
 
 def _at(decision: Decision, position: str) -> Decision:
     return replace(decision, row=replace(decision.row, at=position))
+
+
+def _asks_again(row: StepRow | None, reply: Reply) -> bool:
+    """Whether this is the answer to what the script that runs is about to ask once more."""
+    waits = row is not None and row.state == "running" and row.call_id == reply.call_id and row.call_number > 0
+    return row is not None and waits and str(row.call_number) not in row.journal
 
 
 def _ask(part: Part, call: CallRecord | None) -> Future[Any] | None:

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_crash_points import ALL_WAYS, PLANS, assert_sound, expired, shared
+from test_crash_points import ALL_WAYS, PLANS, assert_sound, expired, outcome, shared
 from test_generated_graphs import graphs
-from worlds import WAYS, StormyWorld, Theatre, Way
+from worlds import WAYS, FakeScripts, StormyWorld, Theatre, Way, plan, task
 
+from stream_orchestrator.kernel.effects import RunScript, ScriptDone
 from stream_orchestrator.plan.model import Plan
 
 pytestmark = pytest.mark.timeout(600)  # many plays: minutes on a machine that is busy with other things
@@ -89,8 +90,31 @@ async def test_what_another_slot_tells_lands_before_the_row_that_says_that_the_r
         assert {(leaf, "finished") for leaf in "de"} <= told, f"crash before move {crash_at}"
 
 
-async def one_run(made: Plan, world: StormyWorld, way: Way) -> Theatre:
-    theatre = Theatre(made, world=world, way=way)
+class Lengthy(FakeScripts):
+    """Scripts that take many turns of the loop, in which answers may come."""
+
+    async def run(self, job: RunScript) -> ScriptDone:
+        for _ in range(40):
+            await asyncio.sleep(0)
+        return await super().run(job)
+
+
+@ALL_WAYS
+@pytest.mark.parametrize("order", [StormyWorld, RowsFirst, RowsLast])
+async def test_an_answer_that_comes_while_its_script_runs_again_to_ask_for_it_is_waited_with(
+    order: type[StormyWorld], way: Way
+) -> None:
+    """The service has told it for the last time: nobody would tell it again."""
+    asking = plan(task("a"), task("b", "a", does="ask"), task("c", "b"))
+    calm = await one_run(asking, order(0), way, scripts=Lengthy())
+    for crash_at in range(1, calm.world.moves + 1):  # type: ignore[attr-defined]
+        theatre = await one_run(asking, order(0, frozenset({crash_at}), 0), way, scripts=Lengthy())
+        assert_sound(theatre, f"crash before move {crash_at}")
+        assert outcome(theatre) == ("succeeded", None), f"crash before move {crash_at}"
+
+
+async def one_run(made: Plan, world: StormyWorld, way: Way, **more: Any) -> Theatre:
+    theatre = Theatre(made, world=world, way=way, **more)
     theatre.begin("run-1")
     await theatre.play()
     return theatre

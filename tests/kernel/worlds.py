@@ -139,12 +139,15 @@ WAYS = (
 
 @dataclass
 class FakeModels:
-    """Answers calls once per id, durably, and replies as often as it is asked; `asked` is what each id was asked."""
+    """Answers calls once per id, durably, and replies until that is acknowledged: a copy that comes later is dropped.
+    `asked` is what each id was asked.
+    """
 
     topic: str
     answers: dict[str, str] = field(default_factory=dict)
     made: Counter[str] = field(default_factory=Counter)
     asked: dict[str, set[str]] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)
 
     def receive(self, record: Any, part: Any) -> Any:
         call = decode_call(record.value)
@@ -153,6 +156,8 @@ class FakeModels:
             self.answers[call.call_id] = f"answer {len(self.answers)}"
         content = call.request.messages[0]["content"]
         self.asked.setdefault(call.call_id, set()).add(content)
+        if call.call_id in self.told:
+            return None
         bad = content.startswith("bad_call")
         answer = (
             Answer(error_type="ServerError", message="500", retryable=True)
@@ -163,6 +168,7 @@ class FakeModels:
 
         async def send() -> None:
             await part.publish(call.reply_topic, partition=0, key=None, value=events.encode(reply))
+            self.told.add(call.call_id)
 
         return send()
 
