@@ -75,10 +75,13 @@ async def next_child(worker: WorkerProcess, last: int) -> int:
     return fresh_child(worker.popen.pid, last)
 
 
+SANDBOXES = 20 if FULL else 8  # are killed; each with the one script that it runs, at most
+
+
 async def kill_sandbox(scene: Scene) -> None:
     """Processes that run scripts, one after another; the workers' own stay as they are."""
     serving = [worker.children[-1] for worker in scene.workers]
-    for _ in range(20 if FULL else 8):
+    for _ in range(SANDBOXES):
         await asyncio.sleep(scene.chance.uniform(0.05, 0.3))
         sandboxes = [pid for child in serving for pid in children_of(child)]
         if sandboxes:
@@ -95,7 +98,7 @@ FAULTS = [
     Fault(name="kill -9 of both owners", strike=kill_both_owners, kills=True, workers=3),
     Fault(name="kill -9 of a whole worker", strike=kill_machine, kills=True),
     Fault(name="kill -9 during recovery", strike=kill_during_recovery, kills=True),
-    Fault(name="kill -9 of sandbox processes", strike=kill_sandbox, short=True),
+    Fault(name="kill -9 of sandbox processes", strike=kill_sandbox, scripts=SANDBOXES, short=True),
 ]
 
 

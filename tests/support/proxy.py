@@ -66,7 +66,13 @@ class Proxy:
             await self._open.wait()
             back, there = await asyncio.open_connection("127.0.0.1", self._target)
             self._writers.add(there)
-            await asyncio.gather(self._carry(reader, there), self._carry(back, writer))
+            carried = [asyncio.ensure_future(self._carry(*ends)) for ends in ((reader, there), (back, writer))]
+            try:
+                await asyncio.gather(*carried)
+            finally:  # with one of them the other ends: left alone, it would outlive the test
+                for each in carried:
+                    each.cancel()
+                await asyncio.gather(*carried, return_exceptions=True)
         except OSError:
             pass  # an end is gone, so the other goes too
         except asyncio.CancelledError:
