@@ -88,9 +88,8 @@ class Steps:
         """After a crash a script runs again in order to ask again, and meanwhile the answer comes. It waits for the
         question: the service has told it for the last time, and takes the question for a copy.
         """
-        while self.site.live(part, event.run_id) and _asks_again(
-            part.get(ids.step_key(event.run_id, task.slug)), event
-        ):
+        key = ids.step_key(event.run_id, task.slug)
+        while self.site.live(part, event.run_id) and _asks_again(part.get(key), event):
             await asyncio.sleep(ASKS_SOON)
         work = self.receive(task, event, record, part)
         if work is not None:
@@ -420,8 +419,9 @@ def _at(decision: Decision, position: str) -> Decision:
 
 def _asks_again(row: StepRow | None, reply: Reply) -> bool:
     """Whether this is the answer to what the script that runs is about to ask once more."""
-    waits = row is not None and row.state == "running" and row.call_id == reply.call_id and row.call_number > 0
-    return row is not None and waits and str(row.call_number) not in row.journal
+    if row is None or row.state != "running" or not row.call_number:
+        return False
+    return row.call_id == reply.call_id and str(row.call_number) not in row.journal
 
 
 def _ask(part: Part, call: CallRecord | None) -> Future[Any] | None:

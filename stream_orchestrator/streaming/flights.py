@@ -139,12 +139,16 @@ async def _look(settings: StreamSettings, prefix: str, plan: Plan, *, now: float
 def observe(plan: Plan, records: Sequence[tuple[str, Record]], kept: Sequence[Kept], *, now: float) -> list[Flight]:
     """The runs that these unacked records (with the slug of their inbox) and these rows tell of."""
     traces: dict[str, _Trace] = {}
-    over = {each.key for each in kept if isinstance(rows.decode(each.value), Stub)}
+    read = [(each, rows.decode(each.value)) for each in kept]
+    over = {each.key for each, row in read if isinstance(row, Stub)}
     for home, begin in begins(record for slug, record in records if slug == START):
         if ids.run_key(begin.run_id) in over:
             continue  # what it began with is not acked: its slot waits for a script, or answers a copy
         traces.setdefault(begin.run_id, _Trace(home, begin.accepted_at, open=True)).at(START, "waiting")
-    steps = [row for each in kept if (row := _read(each, traces)) is not None]
+    steps = [(row, each.value) for each, row in read if isinstance(row, StepRow)]
+    for each, row in read:
+        if isinstance(row, RunRow) and row.nest is None:
+            _see_run(traces, each, row)
     for step, value in steps:
         if (trace := traces.get(step.run_id)) is not None:
             trace.rows.append(value)
@@ -158,16 +162,11 @@ def observe(plan: Plan, records: Sequence[tuple[str, Record]], kept: Sequence[Ke
     return [_flight(plan, run_id, trace) for run_id, trace in traces.items()]
 
 
-def _read(kept: Kept, traces: dict[str, _Trace]) -> tuple[StepRow, bytes] | None:
-    match rows.decode(kept.value):
-        case RunRow(nest=None) as run:
-            trace = traces.setdefault(run.run_id, _Trace(kept.partition, run.accepted_at))
-            trace.begun = True
-            trace.ended = run.state == "ended"
-            trace.rows.append(kept.value)
-        case StepRow() as step:
-            return step, kept.value
-    return None
+def _see_run(traces: dict[str, _Trace], kept: Kept, run: RunRow) -> None:
+    trace = traces.setdefault(run.run_id, _Trace(kept.partition, run.accepted_at))
+    trace.begun = True
+    trace.ended = run.state == "ended"
+    trace.rows.append(kept.value)
 
 
 def _see_step(trace: _Trace, plan: Plan, step: StepRow, *, now: float) -> None:

@@ -38,7 +38,7 @@ _QUICK = 0.005  # seconds: a script that took less the last time may wait behind
 _SMALL = 64 * 1024  # bytes of a step that may
 _AHEAD = 16  # so many steps are in a process at most
 _REFILL = 4  # with so many left it gets more: together, not one by one
-_SHORT = 512  # in a line that is no longer a quick one begins soon; and half of an app's slots are left for others
+_SHORT = 512  # runs under way: with fewer, a quick one begins soon, and half of an app's slots are left for others
 _SOURCES = 512  # scripts whose pace is remembered
 _CLOSED = "the pool of sandbox processes is closed"
 _STOPPED = "the worker stopped"
@@ -160,6 +160,8 @@ class ScriptPool:
         """Kill every process and delete what scripts wrote. Runs that are still going end as `killed`."""
         self._closed = True
         waiting = [job for process in self._processes for job in process.take_back()]
+        for process in list(self._processes):
+            process.listen()  # what has ended by now has ended well
         for job in (*waiting, *self._line):
             _fail(job, HouseError(_CLOSED))
         for job in (*self._culprits, *(job for process in self._processes for job in process.give_up())):
@@ -237,6 +239,7 @@ class ScriptPool:
             job.step = orjson.dumps(self._step(await self._claims.followed(script)))
         except BaseException:
             self._release(process)
+            self._serve_soon()
             raise
         finally:
             job.reserved = None
@@ -283,6 +286,8 @@ class ScriptPool:
     def _serve(self) -> None:
         """Give those who wait to processes that are free, or soon will be."""
         self._serving_soon = False
+        if self._line.first() is None:
+            return
         shares: dict[SandboxProcess, list[Job]] = {}
         open_ = deque(process for process in self._busy if self._has_room(process))
         while (job := self._line.first()) is not None:
@@ -322,7 +327,6 @@ class ScriptPool:
         self._busy.discard(process)
         if process.usable:
             self._idle.append(process)
-            self._serve_soon()
 
     def left(self, process: SandboxProcess, jobs: Sequence[Job]) -> None:
         """Of `process.Owner`."""
@@ -344,6 +348,7 @@ class ScriptPool:
         reserved, process = job.reserved, job.process
         if reserved is not None and reserved.done() and not reserved.cancelled() and reserved.exception() is None:
             self._release(reserved.result())
+            self._serve_soon()
         if process is None or job not in process.jobs:
             return
         self._line.join(process.take_back())  # where it is skipped

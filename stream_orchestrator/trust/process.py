@@ -143,7 +143,7 @@ class SandboxProcess(asyncio.Protocol):
         self._given = self._heard = 0  # tokens: of the last job it was given, and of the last that has ended
         self._buffer = bytearray()
         self._serving = self._over = self.spent = False
-        self._late: Job | None = None  # those behind it were taken back
+        self._relieved: Job | None = None  # those behind it were taken back
         self._answers: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -379,7 +379,7 @@ class SandboxProcess(asyncio.Protocol):
 
     def _patience(self) -> float:
         job = self.jobs[0]
-        return min(SOON, job.timeout) if len(self.jobs) > 1 and self._late is not job else job.timeout
+        return min(SOON, job.timeout) if len(self.jobs) > 1 and self._relieved is not job else job.timeout
 
     def _ring(self) -> None:
         self._alarm = None
@@ -389,7 +389,7 @@ class SandboxProcess(asyncio.Protocol):
         if taken >= job.timeout:
             self._lose(f"still running after {job.timeout:g} s: killed", "timeout", expired=job)
         elif len(self.jobs) > 1 and taken >= SOON:
-            self._late = job
+            self._relieved = job
             self._owner.left(self, self.take_back())
         if self.jobs and not self._over and self._alarm is None:
             self._set_alarm()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -172,6 +173,16 @@ async def test_close_ends_what_is_running_and_refuses_what_comes_after(tmp_path:
     with pytest.raises(HouseError, match="closed"):
         await pool.run(script("return 1"))
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_what_has_ended_when_the_pool_closes_has_ended_well(one: ScriptPool) -> None:
+    asked = asyncio.create_task(one.run(script("return 7")))
+    while not (one._busy and next(iter(one._busy)).jobs):
+        await asyncio.sleep(0)
+    (process,) = one._busy
+    select.select([process._ours], [], [], 10)  # it has said so, and our loop has not heard it
+    await one.close()
+    assert (await asked).value == 7
 
 
 async def test_helpers_that_break_later_are_a_house_error_and_no_hang(tmp_path: Path, monkeypatch) -> None:
