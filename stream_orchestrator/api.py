@@ -243,7 +243,7 @@ def load(path: str | PathLike[str], *, state: State | None = None) -> Pipeline:
     given the same `State`.
     """
     file = Path(path)
-    if not file.is_file():
+    if not os.path.isfile(file):
         raise SpecError(f"there is no file {file}", hint="give the path of a pipeline document")
     return Pipeline(load_plan(file), state=state)
 

@@ -7,6 +7,7 @@ Promises
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ def renewed(folder: Path, *, functions: Sequence[str] = ()) -> str:
     raise_errors(tuple(problem for each in loaded for problem in each.problems))
     made = f"{BEGIN}\n\n{listing(folder, loaded)}\n\n{END}"
     page = folder / PAGE
-    if not page.is_file():
+    if not os.path.isfile(page):
         return f"# Pipelines\n\n{made}\n"
     text = page.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
@@ -87,7 +88,7 @@ def _events(folder: Path, loaded: Loaded) -> str:
     file = Path(loaded.located.file)
     named = loaded.located.data.get(EVENTS)
     path = file.parent / named if isinstance(named, str) else file.with_name(f"{_stem(file)}.events.jsonl")
-    if not path.is_file():
+    if not os.path.isfile(path):
         return "none"
     count = sum(1 for line in _lines(path) if line.strip())
     return f"[{count}]({_relative(folder, path)})"
@@ -95,7 +96,7 @@ def _events(folder: Path, loaded: Loaded) -> str:
 
 def _schema(folder: Path, loaded: Loaded) -> str:
     path = folder / "schemas" / f"{_stem(Path(loaded.located.file))}.output.json"
-    return f"[schema]({_relative(folder, path)})" if path.is_file() else "any"
+    return f"[schema]({_relative(folder, path)})" if os.path.isfile(path) else "any"
 
 
 def _stem(file: Path) -> str:

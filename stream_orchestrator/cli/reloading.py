@@ -89,7 +89,7 @@ async def _watch(workshop: Workshop, bench: _Bench, helpers: list[Path]) -> None
 
 def look(paths: Iterable[Path]) -> Seen:
     """Time and size of every file that matters: documents below the folders, and the files themselves."""
-    files = (file for path in paths for file in (_documents(path) if path.is_dir() else [path]))
+    files = (file for path in paths for file in (_documents(path) if os.path.isdir(path) else [path]))
     return {file: (stat.st_mtime_ns, stat.st_size) for file in files if (stat := _stat(file)) is not None}
 
 

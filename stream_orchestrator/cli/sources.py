@@ -142,7 +142,7 @@ def pipeline_of(text: str) -> str:
     from stream_orchestrator.plan.names import slug
 
     path = Path(text)
-    if path.suffix in (".yaml", ".yml") and path.is_file():
+    if path.suffix in (".yaml", ".yml") and os.path.isfile(path):
         return load_plan(path, config=configured([path])).slug
     if path.suffix in (".yaml", ".yml") or "/" in text:
         raise UsageError(f"there is no file {text}", hint="give a pipeline's file, or its name")

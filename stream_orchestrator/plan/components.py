@@ -6,6 +6,7 @@ A component that uses itself, by whatever way round, is refused with the way.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
@@ -111,7 +112,7 @@ def _file(located: Located, name: str) -> FilePath | None:
     for base in _bases(located):
         for suffix in ("", *SUFFIXES):
             file = base / f"{name}{suffix}"
-            if file.is_file():
+            if os.path.isfile(file):
                 return file.resolve()
     return None
 
@@ -123,13 +124,13 @@ def _bases(located: Located) -> Iterator[FilePath]:
     for folder in (here, *here.parents):
         if folder.name == FOLDER:
             yield folder
-        elif (folder / FOLDER).is_dir():
+        elif os.path.isdir(folder / FOLDER):
             yield folder / FOLDER
     yield FilePath.cwd() / FOLDER
 
 
 def _nearest(located: Located, name: str) -> str:
-    base = next((base for base in _bases(located) if (base / "components").is_dir()), None)
+    base = next((base for base in _bases(located) if os.path.isdir(base / "components")), None)
     known = [file.relative_to(base).as_posix() for file in base.glob("components/**/*.y*ml")] if base else []
     found = difflib.get_close_matches(name, known, 1, 0.4)
     return found[0] if found else ""

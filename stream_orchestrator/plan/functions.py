@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from importlib.metadata import entry_points
@@ -30,7 +31,7 @@ def resolve(name: str, base: Path | None) -> str:
     if not is_file(name):
         return name
     beside = (base or Path()) / name
-    return str(beside.resolve()) if beside.is_file() else name
+    return str(beside.resolve()) if os.path.isfile(beside) else name
 
 
 def exists(name: str) -> bool:
@@ -84,7 +85,7 @@ def _bound(node: ast.stmt) -> Iterable[str]:
 def _source_of(name: str) -> Path | None:
     if is_file(name):
         path = Path(name)
-        return path if path.is_file() else None
+        return path if os.path.isfile(path) else None
     package, *rest = name.split(".")
     try:
         spec = importlib.util.find_spec(package)
@@ -97,4 +98,4 @@ def _source_of(name: str) -> Path | None:
     # by hand: `find_spec("a.b")` would import `a`
     stems = [Path(folder, *rest) for folder in spec.submodule_search_locations or ()]
     paths = (path for stem in stems for path in (stem.with_suffix(".py"), stem / "__init__.py"))
-    return next((path for path in paths if path.is_file()), None)
+    return next((path for path in paths if os.path.isfile(path)), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,12 +87,12 @@ def plan_of(path: str | Path, loaded: Sequence[Loaded]) -> Plan:
 def files_of(path: str | Path) -> list[Path]:
     """The file itself, or the YAML files below a folder; hidden ones are left out."""
     root = Path(path)
-    if root.is_dir():
+    if os.path.isdir(root):
         found = sorted(_below(root))
         if not found:
             raise UsageError(f"there is no YAML file below {root}", hint="name a file or a folder of pipelines")
         return found
-    if not root.is_file():
+    if not os.path.isfile(root):
         raise UsageError(f"{root} is not there", hint="name a file or a folder of pipelines")
     return [root]
 
@@ -99,5 +100,5 @@ def files_of(path: str | Path) -> list[Path]:
 def _below(root: Path) -> Iterator[Path]:
     for path in root.rglob("*"):
         hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-        if path.suffix in SUFFIXES and path.is_file() and not hidden:
+        if path.suffix in SUFFIXES and os.path.isfile(path) and not hidden:
             yield path

@@ -36,12 +36,13 @@ def find(env: str, near: Iterable[Path]) -> Path | None:
 def environments(near: Iterable[Path]) -> tuple[str, ...]:
     """The environments that `find` would find."""
     folders = [folder / FOLDER for folder in _folders(near)]
-    return tuple(sorted({f.stem for folder in folders if folder.is_dir() for f in folder.iterdir() if _is_env(f)}))
+    found = (file for folder in folders if os.path.isdir(folder) for file in folder.iterdir())
+    return tuple(sorted({file.stem for file in found if _is_env(file)}))
 
 
 def chosen(given: Path, env: str) -> Path:
     """What `--config` names: a file, or the environment's file in a folder."""
-    if not given.is_dir():
+    if not os.path.isdir(given):
         return given
     file = _in_folder(given, env)
     if file is None:
@@ -67,12 +68,14 @@ def _chain_of_files(file: Path, documents: Sequence[Located]) -> list[Located]:
     root = root.parent if root.name == FOLDER else root
     found, seen = [_only(documents)], [file.resolve()]
     while (target := _extends(found[-1])) is not None:
-        path = (seen[-1].parent / target).resolve()
+        if "\0" in target:
+            _refuse(found[-1], "the name of a file has no NUL in it", "name a file beside this one")
+        path = Path(os.path.realpath(seen[-1].parent / target))
         if PurePosixPath(target).is_absolute() or not path.is_relative_to(root):
             _refuse(found[-1], f"`{target}` is outside of {root}", "name a file beside this one, or below the root")
         if path in seen:
             _refuse_cycle(found[-1], [each.relative_to(root).as_posix() for each in (*seen, path)])
-        if not path.is_file():
+        if not os.path.isfile(path):
             _refuse(found[-1], f"there is no file `{target}`", f"it would be {path}")
         seen.append(path)
         found.append(_only(_loaded(path)))
@@ -128,7 +131,7 @@ def _refuse(located: Located, message: str, hint: str) -> None:
 def _in_folder(folder: Path, env: str) -> Path | None:
     if env != Path(env).name:
         return None  # a path is not the name of an environment
-    return next((file for suffix in SUFFIXES if (file := folder / f"{env}{suffix}").is_file()), None)
+    return next((file for suffix in SUFFIXES if os.path.isfile(file := folder / f"{env}{suffix}")), None)
 
 
 def _is_env(file: Path) -> bool:
@@ -137,7 +140,7 @@ def _is_env(file: Path) -> bool:
 
 def _folders(near: Iterable[Path]) -> Iterator[Path]:
     for path in near:
-        folder = path.absolute() if path.is_dir() else path.absolute().parent
+        folder = path.absolute() if os.path.isdir(path) else path.absolute().parent
         for each in (folder, *list(folder.parents)[:_LEVELS]):
             if _is_open(each):
                 break

@@ -8,6 +8,7 @@ Promises
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -64,19 +65,21 @@ class TestData:
         return found
 
     def _find(self, name: str) -> Path:
+        if "\0" in name:
+            raise UsageError(f"`{NAME}({name!r})`: the name of a file has no NUL in it", hint="name a file in `data/`")
         for folder in (self._root / FOLDER, self._root):
-            path = (folder / name).resolve()
+            path = Path(os.path.realpath(folder / name))
             if not path.is_relative_to(folder):
                 raise UsageError(
                     f"`{NAME}({name!r})` leads out of {folder}", hint="put the file into `data/` beside the document"
                 )
-            if path.is_file():
+            if os.path.isfile(path):
                 return _of_bearable_size(path)
         raise UsageError(f"there is no test data `{name}`", hint=self._nearest(name))
 
     def _nearest(self, name: str) -> str:
         folder = self._root / FOLDER
-        there = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+        there = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if os.path.isfile(path))
         nearest = get_close_matches(name, there, 1)
         return f"did you mean `{nearest[0]}`?" if nearest else f"it is looked for in {folder}, then in {self._root}"
 

@@ -13,6 +13,7 @@ Promises
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def find_pipeline(document: Path, *, named: str | None, title: str) -> Path:
 
 def _named(named: str, here: Path) -> Path:
     beside = here / named
-    if beside.is_file():
+    if os.path.isfile(beside):
         return beside.resolve()
     file, wanted = Path(named).name, slug(named)
     known: set[str] = set()
@@ -109,18 +110,18 @@ def _nearest_first(here: Path) -> Iterator[tuple[Candidate, ...]]:
     for folder in (here, *here.parents):
         yield _candidates(folder)
         yield _candidates(folder / PIPELINES, deep=True)
-        if any((folder / mark).exists() for mark in _ROOT_MARKS):
+        if any(os.path.exists(folder / mark) for mark in _ROOT_MARKS):
             return
 
 
 def _candidates(folder: Path, *, deep: bool = False) -> tuple[Candidate, ...]:
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return ()
     try:
         paths = sorted(folder.rglob("*") if deep else folder.iterdir())
     except OSError:  # a folder above us that is not ours to read has no pipeline for us
         return ()
-    files = (path for path in paths if path.suffix in SUFFIXES and path.is_file())
+    files = (path for path in paths if path.suffix in SUFFIXES and os.path.isfile(path))
     return tuple(each for path in files if (each := _candidate(path)) is not None)
 
 

@@ -47,10 +47,9 @@ def recorded_file(path: Path) -> list[Recorded]:
     """Runs of a file, one `{input, result}` a line; UsageError with the number of a line that is none."""
     try:
         lines = path.read_bytes().splitlines()
-    except OSError as failed:
-        raise UsageError(
-            f"cannot read {path}: {failed.strerror}", hint="`runs:` names a file beside the test"
-        ) from failed
+    except (OSError, ValueError) as failed:  # a NUL in a name is a ValueError
+        why = getattr(failed, "strerror", None) or failed
+        raise UsageError(f"cannot read {path}: {why}", hint="`runs:` names a file beside the test") from failed
     found = [_of_line(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     if not found:
         raise UsageError(f"{path} has no runs", hint='one `{"input": {}, "result": {}}` a line')

@@ -25,11 +25,11 @@ def read_allowed(uri: str, folders: tuple[str, ...], *, most: int) -> bytes:
     roots = [Path(folder).resolve() for folder in folders]
     path = _path_of(uri)
     candidates = [path] if path.is_absolute() else [root / path for root in roots]
-    resolved = [each.resolve() for each in candidates]
+    resolved = [Path(os.path.realpath(each)) for each in candidates]  # `resolve` raises for links in a circle
     found = [each for each in resolved if any(each.is_relative_to(root) for root in roots)]
     if not found:
         raise NotAllowed("its `uri` is in no folder that is allowed (files.folders)")
-    there = next((each for each in found if each.exists()), found[0])
+    there = next((each for each in found if os.path.exists(each)), found[0])
     return _content(there, min(most, LARGEST) + 1)
 
 

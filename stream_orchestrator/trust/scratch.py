@@ -52,7 +52,7 @@ def _made(base: Path) -> tuple[Path, int | None]:
             lock = _locked(root)
         except FileNotFoundError:
             continue
-        if lock is not None and (root / ".lock").exists():
+        if lock is not None and os.path.exists(root / ".lock"):
             return root, lock
         if lock is not None:
             os.close(lock)

@@ -80,6 +80,16 @@ def test_imports_point_one_way(module: str) -> None:
     assert wrong_imports(module, list(imports_of(parsed(module), module)), order) == []
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_whether_a_file_is_there_is_asked_of_os_path_which_never_raises(module: str) -> None:
+    called = (
+        ast.unparse(node.func) for node in ast.walk(parsed(module)) if isinstance(node, ast.Call) and not node.keywords
+    )
+    asked = [name for name in called if name.endswith((".is_file", ".is_dir", ".exists"))]
+    # those of pathlib raise for a name that is too long, as a user may write one
+    assert [name for name in asked if name != "os.path.exists"] == []
+
+
 def test_an_import_in_the_wrong_direction_is_noticed_even_inside_a_function() -> None:
     tree = ast.parse("def late():\n    from stream_orchestrator.streaming import records\n")
     names = list(imports_of(tree, "stream_orchestrator.kernel.apply"))

@@ -146,6 +146,8 @@ LOOP = "  - name: l\n    type: for_loop\n    iterate_over: '{{ ns }}'\n    tasks
         ("  - {name: p, type: pipeline_group}\n", "missing-key", "`pipeline`"),
         ("  - {name: p, type: pipeline_group, pipeline: gone.yaml}\n", "unknown-pipeline", "gone.yaml"),
         ("  - {name: c, type: component, component: components/gone.yaml}\n", "unknown-component", "gone.yaml"),
+        (f"  - {{name: c, type: component, component: {'a' * 5_000}}}\n", "unknown-component", "aaaa"),
+        ('  - {name: c, type: component, component: "a\\0b"}\n', "unknown-component", "there is no"),
         (
             "  - name: a\n    type: python_task\n    script: '1'\n    error_handling:\n      fallback:\n"
             "        - {name: l, type: for_loop, iterate_over: [1],"

@@ -35,6 +35,8 @@ def test_a_plan_comes_with_its_warnings(tmp_path):
 def test_a_path_that_is_not_there_and_a_folder_without_documents_are_said(tmp_path):
     with pytest.raises(UsageError, match="not there"):
         load_path(tmp_path / "nope.yaml")
+    with pytest.raises(UsageError, match="not there"):
+        load_path(tmp_path / ("a" * 5_000))
     with pytest.raises(UsageError, match="no YAML file"):
         load_path(tmp_path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ logging:
   level: "INFO"
 """
 S = "STREAM_ORCHESTRATOR__"
+STRANGE = ["a" * 5_000, "a/" * 5_000, "a\0b", "circle"]  # what a system says of each of these is no surprise
 
 
 @pytest.fixture
@@ -91,11 +93,12 @@ def test_a_circle_is_refused_and_printed(project: Any) -> None:
         load(near=[root])
 
 
-@pytest.mark.parametrize("target", ["../../secrets.yaml", "/etc/passwd", "nowhere.yaml", "link.yaml"])
+@pytest.mark.parametrize("target", ["../../secrets.yaml", "/etc/passwd", "nowhere.yaml", "link.yaml", *STRANGE])
 def test_extends_stays_inside_the_root_and_names_a_file_that_is_there(project: Any, target: str) -> None:
-    root = project(project__config__development=f"extends: {target}\n", secrets="logging: {level: DEBUG}\n")
+    root = project(project__config__development=f"extends: {json.dumps(target)}\n", secrets="logging: {level: DEBUG}\n")
     (root / "project/config/link.yaml").symlink_to(root / "secrets.yaml")
-    with pytest.raises(SpecError, match=r"outside of|no file") as caught:
+    (root / "project/config/circle").symlink_to("circle")
+    with pytest.raises(SpecError, match=r"outside of|no file|no NUL") as caught:
         load(near=[root / "project"])
     assert "development.yaml:1" in str(caught.value)
 

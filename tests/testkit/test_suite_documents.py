@@ -144,6 +144,14 @@ def test_mocks_of_a_test_win_answer_in_turn_and_may_fail(play: Any) -> None:
         (SUITE + '  - {name: a, input: "{{ [1] }}"}\n', 2, "an event is a map"),
         (SUITE.replace("tests:", "pipeline: sentiments\ntests:") + "  - {name: a}\n", 2, "did you mean"),
         (SUITE + "  - {name: a, expected: 1}\n", 2, "unknown key `expected`"),
+        (SUITE.replace("tests:", f"pipeline: {'s' * 5_000}\ntests:") + "  - {name: a}\n", 2, "there is no pipeline"),
+        (SUITE.replace("tests:", 'pipeline: "s\\0.yaml"\ntests:') + "  - {name: a}\n", 2, "there is no pipeline"),
+        (
+            SUITE + f"  - {{name: a, input: {{text: \"{{{{ load_test_data('{'a' * 5_000}') }}}}\"}}}}\n",
+            2,
+            "no test data",
+        ),
+        (SUITE + "  - {name: a, input: {text: \"{{ load_test_data('a\\0b') }}\"}}\n", 2, "no NUL"),
         (PIPELINE, 2, "has no test"),
     ],
 )

@@ -133,7 +133,10 @@ async def test_a_file_comes_from_a_folder_that_is_allowed(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     "uri",
-    ["../secret.txt", "link.txt", "/etc/hostname", "file:///etc/hostname", "http://127.0.0.1/a.txt", "a\0.txt", "pipe"],
+    [
+        *("../secret.txt", "link.txt", "/etc/hostname", "file:///etc/hostname", "http://127.0.0.1/a.txt", "a\0.txt"),
+        *("pipe", "circle", "a" * 5_000, "a/" * 5_000),
+    ],
 )
 async def test_no_other_file_is_read(tmp_path: Path, uri: str) -> None:
     import os
@@ -142,6 +145,7 @@ async def test_no_other_file_is_read(tmp_path: Path, uri: str) -> None:
     allowed.mkdir()
     (tmp_path / "secret.txt").write_bytes(b"hush")
     (allowed / "link.txt").symlink_to(tmp_path / "secret.txt")
+    (allowed / "circle").symlink_to(allowed / "circle")
     os.mkfifo(allowed / "pipe")
     brought = await Bringer(folders=(str(allowed),), patience=0, sleep=no_sleep)(rules(), event(uri=uri))
     assert brought.refused is not None

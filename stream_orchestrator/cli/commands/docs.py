@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -71,14 +72,14 @@ def _put(path: Path, text: str, check: bool) -> int:
     """Write a page, or with `check` only compare."""
     from stream_orchestrator.plan.lint.fixing import write
 
-    same = path.is_file() and path.read_text(encoding="utf-8") == text
+    same = os.path.isfile(path) and path.read_text(encoding="utf-8") == text
     if check:
         if not same:
             voice.fail(f"{path} is not what the documents say", hint="run the same command without --check")
         return 0 if same else STALE
     if not same:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(path, text) if path.is_file() else path.write_text(text, encoding="utf-8")
+        write(path, text) if os.path.isfile(path) else path.write_text(text, encoding="utf-8")
         voice.say(f"wrote {path}")
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import date
 from pathlib import Path
@@ -84,7 +85,7 @@ def _write(folder: Path, texts: dict[str, str]) -> list[Path]:
     from stream_orchestrator.errors import UsageError
 
     paths = {folder / name: text for name, text in texts.items()}
-    there = [str(path) for path in paths if path.exists()]
+    there = [str(path) for path in paths if os.path.exists(path)]
     if there:
         raise UsageError(f"{', '.join(there)} is there already", hint="give another NAME, or another --output folder")
     try:
