@@ -35,7 +35,7 @@ def record(plan: Plan, run: RunRow, at: str, *, now: float, transitions: Sequenc
 def _bounded(told: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Scripts add entries of their own: beyond what a record takes, only the place of an entry is kept."""
     room = MAX_DETAILS
-    for each in told:
+    for each in told if any(each["kind"] == "noted" for each in told) else ():
         size = len(dumps(each["details"]))
         room -= size
         if room < 0 and each["kind"] == "noted":

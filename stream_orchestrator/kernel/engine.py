@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from stream_orchestrator.kernel import ids
-from stream_orchestrator.kernel.inbox import Inbox, Work, ended_by
-from stream_orchestrator.kernel.ports import Part
+from stream_orchestrator.kernel.inbox import Inbox, ended_by
+from stream_orchestrator.kernel.ports import Part, Work
 from stream_orchestrator.kernel.rooms import OpenRoom, Room, room
 from stream_orchestrator.kernel.rows import MemberRow, RunRow, StepRow, Stub
 from stream_orchestrator.kernel.site import Site

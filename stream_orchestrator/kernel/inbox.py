@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import logging
 from asyncio import Future
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from stream_orchestrator.kernel import events
 from stream_orchestrator.kernel.events import Undecodable
-from stream_orchestrator.kernel.ports import Arrived, Part
+from stream_orchestrator.kernel.ports import Arrived, Part, Work
 
 log = logging.getLogger(__name__)
 
-Work = Coroutine[Any, Any, None]
 Handle = Callable[[events.Event, Arrived, Part], Work | None]
 
 

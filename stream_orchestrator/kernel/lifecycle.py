@@ -18,11 +18,11 @@ from msgspec.structs import replace
 
 from stream_orchestrator.kernel import events, ids, results, rows
 from stream_orchestrator.kernel.events import Begin, Cancel, Report, Token, Undecodable
-from stream_orchestrator.kernel.inbox import Work, ended_by, together
+from stream_orchestrator.kernel.inbox import ended_by, together
 from stream_orchestrator.kernel.items import Items
 from stream_orchestrator.kernel.limits import MAX_RECORD
 from stream_orchestrator.kernel.outcomes import trail_of
-from stream_orchestrator.kernel.ports import Arrived, Part
+from stream_orchestrator.kernel.ports import Arrived, Part, Work
 from stream_orchestrator.kernel.privacy import reference
 from stream_orchestrator.kernel.rows import RunRow, StepRow, Stub, Transition
 from stream_orchestrator.kernel.site import Site

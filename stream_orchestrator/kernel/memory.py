@@ -13,11 +13,11 @@ import heapq
 import itertools
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from stream_orchestrator.kernel.ports import Arrived, Headers
+from stream_orchestrator.kernel.ports import Arrived, Headers, Work
 
 
 class MemoryAgent(Protocol):
@@ -25,7 +25,7 @@ class MemoryAgent(Protocol):
 
     @property
     def topic(self) -> str: ...
-    def receive(self, record: Any, part: Any) -> Awaitable[None] | None: ...
+    def receive(self, record: Any, part: Any) -> Work | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,8 @@ class App:
 
     agents: Mapping[str, MemoryAgent]
     codec: Any
-    on_due: Callable[[Any, bytes], Awaitable[None] | None]
-    on_recovered: Callable[[Any], Awaitable[None] | None]
+    on_due: Callable[[Any, bytes], Work | None]
+    on_recovered: Callable[[Any], Work | None]
 
 
 class VirtualClock:
@@ -121,7 +121,7 @@ class MemoryPart:
         """Append a record to a topic."""
         return self.world.effect(f"publish {topic}", lambda: self.world.append(topic, key, value, headers))
 
-    def spawn(self, work: Awaitable[None]) -> None:
+    def spawn(self, work: Work) -> None:
         """Work that belongs to no record."""
         self.world.spawn(work)
 
@@ -181,7 +181,7 @@ class World:
         future.set_result(act())
         return future
 
-    def spawn(self, work: Awaitable[None], then: Callable[[], None] = lambda: None) -> None:
+    def spawn(self, work: Work, then: Callable[[], None] = lambda: None) -> None:
         """Let work go on beside the others; its failure is the world's. `then` is called when it ended well."""
         task = asyncio.ensure_future(work)  # itself, not a wrapper: one that is cut before it began must be closed too
         self._works[task] = then

@@ -17,8 +17,8 @@ from msgspec import Struct
 
 from stream_orchestrator.kernel import events, ids
 from stream_orchestrator.kernel.events import Ended, Report
-from stream_orchestrator.kernel.inbox import Work, ended_by
-from stream_orchestrator.kernel.ports import Arrived, Part
+from stream_orchestrator.kernel.inbox import ended_by
+from stream_orchestrator.kernel.ports import Arrived, Part, Work
 from stream_orchestrator.kernel.rows import RunRow
 
 WAY = "orchestrator-parent"

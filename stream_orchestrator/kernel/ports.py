@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any, Protocol
 
 from stream_orchestrator.kernel.effects import RunScript, ScriptDone
 
+Work = Coroutine[Any, Any, None]
 Headers = Sequence[tuple[str, bytes]]
 
 
@@ -60,7 +61,7 @@ class Part(Protocol):
     def publish(
         self, topic: str, *, partition: int | None, key: bytes | None, value: bytes | None, headers: Headers = ()
     ) -> Future[Any]: ...
-    def spawn(self, work: Awaitable[None]) -> None: ...
+    def spawn(self, work: Work) -> None: ...
     def now(self) -> float: ...
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 
 from stream_orchestrator.kernel import events, ids
 from stream_orchestrator.kernel.events import Begin, Reply, Undecodable
-from stream_orchestrator.kernel.inbox import Handle, Inbox, Work
+from stream_orchestrator.kernel.inbox import Handle, Inbox
 from stream_orchestrator.kernel.items import Items
 from stream_orchestrator.kernel.lifecycle import Lifecycle
-from stream_orchestrator.kernel.ports import Arrived, Part
+from stream_orchestrator.kernel.ports import Arrived, Part, Work
 from stream_orchestrator.kernel.rows import RunRow, StepRow
 from stream_orchestrator.kernel.site import Site
 from stream_orchestrator.kernel.steps import Steps

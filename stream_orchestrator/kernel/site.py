@@ -73,9 +73,7 @@ class Site:
             return self._inside(run, run.nest)
         known = self._inputs.get(run.run_id)
         if known is None:
-            payload = payload_of(run.payload.encode())
-            values = self.rules.admitted(payload, run.files)
-            known = self._inputs[run.run_id] = (values, self.rules.scope_of(values, payload))
+            known = self._inputs[run.run_id] = self.rules.admitted(payload_of(run.payload.encode()), run.files)
             if len(self._inputs) > KNOWN_INPUTS:
                 self._inputs.popitem(last=False)
         return Surroundings(self.plan, run, known[0], known[1], self.env)

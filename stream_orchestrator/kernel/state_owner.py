@@ -16,8 +16,8 @@ from msgspec.structs import replace
 from stream_orchestrator.kernel import breaker, state
 from stream_orchestrator.kernel.breaker import BreakerRow, Signal
 from stream_orchestrator.kernel.events import Undecodable
-from stream_orchestrator.kernel.inbox import Work, ended_by, internal_letter
-from stream_orchestrator.kernel.ports import Arrived, Part
+from stream_orchestrator.kernel.inbox import ended_by, internal_letter
+from stream_orchestrator.kernel.ports import Arrived, Part, Work
 from stream_orchestrator.kernel.state import CACHES, KNOWN_SECONDS, Seen, ValueRow, Write
 from stream_orchestrator.kernel.watch import Blind, Watch
 

@@ -17,11 +17,11 @@ from stream_orchestrator.kernel import events, ids
 from stream_orchestrator.kernel.decision import Decision
 from stream_orchestrator.kernel.effects import RunScript, ScriptDone
 from stream_orchestrator.kernel.events import Ended, Reply, Report, Token
-from stream_orchestrator.kernel.inbox import Handle, Work, ended_by, together
+from stream_orchestrator.kernel.inbox import Handle, ended_by, together
 from stream_orchestrator.kernel.items import Items, same_wave
 from stream_orchestrator.kernel.lifecycle import Lifecycle
 from stream_orchestrator.kernel.limits import MAX_RECORD
-from stream_orchestrator.kernel.ports import Arrived, Part
+from stream_orchestrator.kernel.ports import Arrived, Part, Work
 from stream_orchestrator.kernel.results import dumps
 from stream_orchestrator.kernel.rows import RunRow, StepRow, Transition, hollow
 from stream_orchestrator.kernel.site import Site

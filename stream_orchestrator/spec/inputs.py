@@ -8,7 +8,7 @@ Promises
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -95,34 +95,33 @@ class InputRules:
         if self.max_bytes is not None and len(raw) > self.max_bytes:
             said = f"the payload has {len(raw)} bytes, at most {self.max_bytes} are allowed (max_input_size)"
             raise InvalidInput("too_large", (said,))
+        values, _, errors = self._read(raw, brought or {})
+        if errors:
+            raise InvalidInput("invalid_input", tuple(errors))
+        return values
+
+    def admitted(self, raw: bytes, brought: Brought | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        """`(values, names)` of a payload that was checked before: the same values, and all names that the input binds:
+        its values, and `input_data`, the whole payload unless a key is called so.
+
+        `input_data` holds what was checked and sanitised, without the defaults. A payload that was anonymised since
+        need not pass again: a mark may be longer, or another text, than the rules allow.
+        """
+        values, keys, errors = self._read(raw, brought or {})
+        if errors and not self.anonymize:
+            raise InvalidInput("invalid_input", tuple(errors))
+        given = {key: values[key] for key in keys}
+        return values, values if "input_data" in values else {**values, "input_data": given}
+
+    def _read(self, raw: bytes, brought: Brought) -> tuple[dict[str, Any], Iterable[str], list[str]]:
+        """The values, the keys that the payload has of its own, and what is wrong."""
         payload = parse(raw)
         if self.sanitize:
             payload = sanitized(payload)
         errors: list[str] = []
-        values = {rule.name: self._value(rule, payload, errors, brought or {}) for rule in self.variables}
+        values = {rule.name: self._value(rule, payload, errors, brought) for rule in self.variables}
         errors.extend(self._undeclared(payload))
-        if errors:
-            raise InvalidInput("invalid_input", tuple(errors))
-        return {**values, **{key: value for key, value in payload.items() if key not in values}}
-
-    def admitted(self, raw: bytes, brought: Brought | None = None) -> dict[str, Any]:
-        """The same of a payload that was checked before. One that was anonymised since need not pass again: a mark may
-        be longer, or another text, than the rules allow.
-        """
-        if not self.anonymize:
-            return self.check(raw, brought)
-        payload = sanitized(parse(raw)) if self.sanitize else parse(raw)
-        values = {rule.name: self._value(rule, payload, [], brought or {}) for rule in self.variables}
-        return {**values, **{key: value for key, value in payload.items() if key not in values}}
-
-    def scope_of(self, values: Mapping[str, Any], raw: bytes) -> dict[str, Any]:
-        """The names that the input binds: its values, and `input_data`, the whole payload unless a key is called so.
-
-        `input_data` holds what was checked and sanitised, without the defaults.
-        """
-        if "input_data" in values:
-            return dict(values)
-        return {**values, "input_data": {key: values[key] for key in parse(raw) if key in values}}
+        return {**values, **{key: value for key, value in payload.items() if key not in values}}, payload, errors
 
     def undeclared(self, values: Mapping[str, Any]) -> tuple[str, ...]:
         """Keys that are no variable; none where the document declares none."""

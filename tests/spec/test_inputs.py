@@ -250,16 +250,15 @@ def test_switched_off_only_size_and_json_are_checked():
 def test_input_data_is_the_key_of_that_name_else_the_whole_payload(payload, input_data):
     checker = rules()
     raw = orjson.dumps(payload)
-    values = checker.check(raw)
-    assert checker.scope_of(values, raw) == {**payload, "input_data": input_data}
+    assert checker.admitted(raw) == (checker.check(raw), {**payload, "input_data": input_data})
 
 
 def test_input_data_is_what_was_sanitised_without_the_defaults():
     checker = rules({"a": {"type": "string"}, "d": {"type": "string", "default": "x"}}, sanitization=True)
     raw = b'{"a": "<b>hi</b>", "z": "<i>ho</i>"}'
-    values = checker.check(raw)
-    assert values == {"a": "hi", "d": "x", "z": "ho"}
-    assert checker.scope_of(values, raw)["input_data"] == {"a": "hi", "z": "ho"}
+    values, names = checker.admitted(raw)
+    assert values == checker.check(raw) == {"a": "hi", "d": "x", "z": "ho"}
+    assert names == {**values, "input_data": {"a": "hi", "z": "ho"}}
 
 
 # --- sanitising --------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -16,7 +16,9 @@ from support.broker import Broker
 from support.processes import until
 
 from stream_orchestrator.errors import HouseError
+from stream_orchestrator.kernel.inbox import ended_by
 from stream_orchestrator.streaming.core import App, AppSpec, Partition, Stream
+from stream_orchestrator.streaming.core.model import Work
 from stream_orchestrator.streaming.records import Record
 
 PARTITIONS = 2
@@ -43,14 +45,14 @@ class Tally:
         self.topic = topic
         self.seen: list[str] = []
 
-    def receive(self, record: Record, part: Partition) -> Awaitable[Any] | None:
+    def receive(self, record: Record, part: Partition) -> Work | None:
         assert record.key is not None
         assert record.value is not None
         self.seen.append(record.value.decode())
         row = part.get(record.key) or {"values": [], "due": part.now()}
         row["values"].append(record.value.decode())
         part.set(record.key, row)
-        return part.write(record.key)
+        return ended_by(part.write(record.key))
 
 
 class Chunks:
@@ -62,7 +64,7 @@ class Chunks:
         self.topic = topic
         self.started = 0
 
-    def receive(self, _record: Record, _part: Partition) -> Awaitable[None]:
+    def receive(self, _record: Record, _part: Partition) -> Work:
         self.started += 1
         return asyncio.sleep(3600)
 
@@ -183,7 +185,7 @@ async def test_another_partition_count_is_refused_with_the_command_that_mends_it
 @pytest.mark.embedded
 async def test_what_an_agent_raises_ends_the_process_with_the_record_unacked(embedded: Broker) -> None:
     class Broken(Chunks):
-        def receive(self, _record: Record, _part: Partition) -> Awaitable[None]:
+        def receive(self, _record: Record, _part: Partition) -> Work:
             raise ZeroDivisionError("bug")
 
     await make(embedded, "in")
@@ -270,10 +272,10 @@ class Diary:
     def recovered(self, part: Partition) -> None:
         self.found[part.number] = [part.get(key)["by"] for key in part.keys()]  # type: ignore[index]  # noqa: SIM118
 
-    def revoking(self, part: Partition) -> Awaitable[Any]:
+    def revoking(self, part: Partition) -> Work:
         key = f"{self.name}-{part.number}".encode()
         part.set(key, {"by": self.name})
-        return part.write(key)
+        return ended_by(part.write(key))
 
 
 async def test_what_is_written_while_revoking_is_there_for_the_next_owner(broker: Broker) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,11 +10,12 @@ import pytest
 from faust.types import TP
 
 from stream_orchestrator.errors import HouseError
+from stream_orchestrator.kernel.inbox import ended_by
 from stream_orchestrator.streaming.core.changelog import Inheritance
 from stream_orchestrator.streaming.core.chunk import Chunk
 from stream_orchestrator.streaming.core.desk import HIGH_RECORDS, Desk
 from stream_orchestrator.streaming.core.fence import Fence
-from stream_orchestrator.streaming.core.model import AppSpec
+from stream_orchestrator.streaming.core.model import AppSpec, Work
 from stream_orchestrator.streaming.core.outlet import Outlet
 from stream_orchestrator.streaming.core.partition import Partition, State
 from stream_orchestrator.streaming.core.room import Room
@@ -43,13 +43,13 @@ class Inbox:
         self.topic, self.contiguous = topic, contiguous
         self._world = world
 
-    def receive(self, record: Record, part: Partition) -> Awaitable[None] | None:
+    def receive(self, record: Record, part: Partition) -> Work | None:
         self._world.seen.append(f"{self.topic}{record.offset}")
         if not self._world.holding:
             return None
         work: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._world.works[f"{self.topic}{record.offset}"] = work
-        return work
+        return ended_by(work)
 
 
 class World:

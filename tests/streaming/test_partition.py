@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 from aiokafka.errors import MessageSizeTooLargeError
+from aiokafka.partitioner import DefaultPartitioner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stream_orchestrator.errors import HouseError, RunError
 from stream_orchestrator.streaming.core.changelog import Inheritance
@@ -15,7 +18,7 @@ from stream_orchestrator.streaming.core.fence import Fence
 from stream_orchestrator.streaming.core.model import PartitionLost, Published
 from stream_orchestrator.streaming.core.outlet import Outlet
 from stream_orchestrator.streaming.core.partition import Partition, State
-from stream_orchestrator.streaming.core.producer import Producer, Told
+from stream_orchestrator.streaming.core.producer import Producer, Told, home_of
 from stream_orchestrator.streaming.core.room import Room
 from stream_orchestrator.streaming.core.table import Table
 from stream_orchestrator.streaming.settings import StreamSettings
@@ -347,3 +350,8 @@ async def test_last_words_of_a_frozen_partition_are_not_sent(world: World) -> No
     world.fence.heard(world.now)
     await turn()
     assert world.producer.taken == []
+
+
+@given(st.binary(max_size=80), st.integers(1, 200))
+def test_a_key_belongs_where_other_clients_of_kafka_look_for_it(key: bytes, partitions: int) -> None:
+    assert home_of(key, partitions) == DefaultPartitioner()(key, list(range(partitions)), [])

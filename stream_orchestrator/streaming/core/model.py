@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -12,6 +12,7 @@ from stream_orchestrator.streaming.records import Record
 if TYPE_CHECKING:
     from stream_orchestrator.streaming.core.partition import Partition
 
+Work = Coroutine[Any, Any, None]
 APPLY_HINT = "`stream-orchestrator topics apply` makes and mends topics"
 
 
@@ -30,7 +31,7 @@ class Agent(Protocol):
     """The behaviour behind one inbox.
 
     Promises asked of it: `receive` decides synchronously, on the rows of `part`; it returns None when nothing is left
-    to wait for, else an awaitable that ends when all it publishes and writes is acknowledged. Raising ends the process.
+    to wait for, else a coroutine that ends when all it publishes and writes is acknowledged. Raising ends the process.
     """
 
     @property
@@ -43,7 +44,7 @@ class Agent(Protocol):
         """Whether the topic's offsets have no holes: ours have none, a user's may (compaction, transaction markers)."""
         ...
 
-    def receive(self, record: Record, part: Partition) -> Awaitable[None] | None:
+    def receive(self, record: Record, part: Partition) -> Work | None:
         """Take one record."""
         ...
 
@@ -64,12 +65,12 @@ class RowCodec(Protocol):
         ...
 
 
-def nothing(_part: Partition) -> Awaitable[None] | None:
+def nothing(_part: Partition) -> Work | None:
     """A hook that has nothing to do."""
     return None
 
 
-def nothing_due(_part: Partition, _key: bytes) -> Awaitable[None] | None:
+def nothing_due(_part: Partition, _key: bytes) -> Work | None:
     """The `on_due` of an app whose rows never wait."""
     return None
 
@@ -88,9 +89,9 @@ class AppSpec:
     partitions: int
     table: str | None = None
     codec: RowCodec | None = None
-    on_due: Callable[[Partition, bytes], Awaitable[None] | None] = nothing_due
-    on_recovered: Callable[[Partition], Awaitable[None] | None] = nothing
-    on_revoking: Callable[[Partition], Awaitable[None] | None] = nothing
+    on_due: Callable[[Partition, bytes], Work | None] = nothing_due
+    on_recovered: Callable[[Partition], Work | None] = nothing
+    on_revoking: Callable[[Partition], Work | None] = nothing
     max_in_flight: int = 1024
     foreign: frozenset[str] = frozenset()
 

@@ -34,18 +34,21 @@ class _Count:
     """A count that can be waited for to be zero."""
 
     def __init__(self) -> None:
-        self.zero = asyncio.Event()
-        self.zero.set()
+        self._zero = asyncio.Event()
         self._count = 0
 
     def add(self) -> None:
         self._count += 1
-        self.zero.clear()
 
     def take(self) -> None:
         self._count -= 1
         if not self._count:
-            self.zero.set()
+            self._zero.set()
+
+    async def zero(self) -> None:
+        if self._count:
+            self._zero.clear()
+            await self._zero.wait()
 
 
 class Outlet:
@@ -85,11 +88,11 @@ class Outlet:
 
     async def flushed(self) -> None:
         """Wait until all that was posted is acknowledged (or lost)."""
-        await self._posted.zero.wait()
+        await self._posted.zero()
 
     async def landed(self) -> None:
         """Wait until all that was handed to the producer is acknowledged; what is held in its lane is not asked."""
-        await self._in_air.zero.wait()
+        await self._in_air.zero()
 
     def close(self) -> None:
         """Send nothing more."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import Any
 
 from stream_orchestrator.errors import HouseError
 from stream_orchestrator.streaming.core.changelog import Entry
-from stream_orchestrator.streaming.core.model import PartitionLost, Published, mark_retrieved
+from stream_orchestrator.streaming.core.model import PartitionLost, Published, Work, mark_retrieved
 from stream_orchestrator.streaming.core.outlet import Letter, Outlet
 from stream_orchestrator.streaming.core.room import Room
 from stream_orchestrator.streaming.core.table import Table
@@ -57,7 +57,7 @@ class Partition:
         self._changelog = changelog
         self._fail = fail
         self._room = room
-        self._clock = clock
+        self.now = clock  # UNIX seconds, by the app's clock
         self._work: dict[asyncio.Future[None], Callable[[], None] | None] = {}
         self._held: list[tuple[asyncio.Future[Published], Published]] = []
         self._last_words = False
@@ -70,10 +70,6 @@ class Partition:
     def owned(self) -> bool:
         """False once lost: nothing it started may go on."""
         return self.state is not State.LOST
-
-    def now(self) -> float:
-        """UNIX seconds, by the app's clock."""
-        return self._clock()
 
     def get(self, key: bytes) -> Any | None:
         """The row, or None."""
@@ -116,7 +112,7 @@ class Partition:
         self._outlet.post(Letter(self, topic, partition, key, value, headers, done, self._last_words))
         return done
 
-    def spawn(self, work: Awaitable[None]) -> None:
+    def spawn(self, work: Work) -> None:
         """Work without a slot; drained like slots, and its failure ends the process as theirs does."""
         self._check()
         self.run(work, None)
@@ -131,9 +127,9 @@ class Partition:
             self._changelog, partition=self.number, key=entry.key, value=entry.value, headers=entry.headers
         )
 
-    def run(self, work: Awaitable[None], finished: Callable[[], None] | None) -> None:
+    def run(self, work: Work, finished: Callable[[], None] | None) -> None:
         """Watch over work in flight; `finished` is called when it ended well and the partition is still ours."""
-        future: asyncio.Future[None] = asyncio.ensure_future(work)
+        future = asyncio.Task(work, loop=asyncio.get_running_loop())
         self._work[future] = finished
         self._room.take()
         future.add_done_callback(self._done)
@@ -154,7 +150,7 @@ class Partition:
             return True
         return self._decided.is_set() and self.state is not State.LOST
 
-    def last_words(self, tell: Callable[[Partition], Awaitable[None] | None]) -> Awaitable[None] | None:
+    def last_words(self, tell: Callable[[Partition], Work | None]) -> Work | None:
         """Let somebody post what still has to go out, whatever is held afterwards; what is left to wait for."""
         self._last_words = True
         try:

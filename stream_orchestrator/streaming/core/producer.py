@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionError
+from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import MessageAccumulator, MessageBatch
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
@@ -20,6 +21,12 @@ from stream_orchestrator.streaming.settings import StreamSettings
 
 Told = Callable[[Published | None, BaseException | None], None]
 FOREVER = 10 * 365 * 86400.0  # seconds; a batch waits for the broker to come back, however long that takes
+
+
+@lru_cache(maxsize=4096)  # the records of a run have one key, and its hash is counted in Python
+def home_of(key: bytes, partitions: int) -> int:
+    """The partition that a key belongs to, as every client of Kafka counts it."""
+    return (murmur2(key) & 0x7FFFFFFF) % partitions
 
 
 class Producer:
@@ -85,13 +92,15 @@ class Producer:
         if client is None or (key is None and value is None) or topic not in client.client._topics:
             return False  # a topic that is not followed would lose its leader at the next look at the cluster
         partitions = client._metadata._partitions.get(topic)
-        if not partitions or (partition is not None and partition not in partitions):
+        if not partitions:
+            return False
+        if partition is None:
+            partition = home_of(key, len(partitions)) if key else client._partition(topic, None, key, value, key, value)
+        if partition not in partitions:
             return False
         headers, value = list(headers), self._sealed(topic, value)
         if DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, headers) > client._max_request_size:
             return False
-        if partition is None:
-            partition = client._partition(topic, None, key, value, key, value)
         batch = self._open_batch(client._message_accumulator, TopicPartition(topic, partition))
         if batch is None:
             return False
