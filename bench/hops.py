@@ -1,5 +1,7 @@
 """Runs a second through 1, 3 and 6 tasks and a join, and what they cost: `python -m bench.hops HOST:PORT [options]`.
 
+The shape `1 by id` is one task whose events carry ids: copies of an event meet, whichever partition they come by.
+
 All sides of a shape run at the same time, each a process of its own with as many partitions. A round stops one side in
 its tracks, fills its input, lets it go, and takes the time until its last output is acknowledged; the sides take turns,
 round after round, and the ratios are of neighbours. Every output is checked at the end: nothing missing, nothing wrong.
@@ -22,6 +24,8 @@ from bench.harness.topics import Topics, topics
 from stream_orchestrator.streaming.client import read_all
 
 TEXT = "x" * 270
+BY_ID = " by id"
+SHAPES = ("1", f"1{BY_ID}", *passing.SHAPES[1:])
 PUBLISHED = """
 Published for three trivial steps on a machine like this, runs/s: raw aiokafka batched 5,700-12,400 | Quix Streams with
 a topic between steps 7,000 | Faust by hand 130-560 | FastStream with a commit per record 87-105 | Restate 135-196 |
@@ -37,7 +41,8 @@ class Race:
     """One shape, all its sides."""
 
     def __init__(self, between: Topics, shape: str, *, scripts: bool, folder: Path) -> None:
-        self.shape, self.scripts = shape, scripts
+        self.shape, self.scripts = shape.removesuffix(BY_ID), scripts
+        self.by_id = shape.endswith(BY_ID)
         self.lanes: dict[str, Lane] = {}
         self._topics, self._lineup = between, Lineup(between, folder)
 
@@ -45,14 +50,21 @@ class Race:
         """Every side serves, warm."""
         more = ["scripts"] if self.scripts else []
         sides = [await self._lineup.ours(self.shape, *more)]
-        sides.append(await self._lineup.baseline("faust_by_hand.py", self.shape, *more, name="faust"))
-        if not self.scripts:
-            sides.append(await self._lineup.baseline("raw_aiokafka.py", self.shape, name="raw"))
-        if self.shape == "1":
-            sides.append(await self._lineup.baseline("faust_with_promises.py", self.shape, *more, name="promises"))
+        for name, program in self._baselines().items():
+            sides.append(await self._lineup.baseline(program, self.shape, *more, name=name))
         for side in sides:
-            self.lanes[side.name] = Lane(side, value)
+            self.lanes[side.name] = Lane(side, value, by_id=self.by_id)
             await self.lanes[side.name].warm(self._topics)
+
+    def _baselines(self) -> dict[str, str]:
+        if self.by_id:
+            return {"guarantee": "faust_same_guarantee.py"}
+        found = {"faust": "faust_by_hand.py"}
+        if not self.scripts:
+            found["raw"] = "raw_aiokafka.py"
+        if self.shape == "1":
+            found["promises"] = "faust_with_promises.py"
+        return found
 
     async def round(self, seconds: float) -> None:
         """Every side once."""
@@ -94,8 +106,8 @@ async def race(shape: str, options: argparse.Namespace, *, scripts: bool) -> dic
 
 def row(shape: str, name: str, lanes: dict[str, Lane]) -> list[str]:
     """A line of the table."""
-    lane, ours, hops = lanes[name], lanes["ours"], passing.tasks(shape)
-    others = [lanes.get(other) if name == "ours" else None for other in ("faust", "raw", "promises")]
+    lane, ours, hops = lanes[name], lanes["ours"], passing.tasks(shape.removesuffix(BY_ID))
+    others = [lanes.get(other) if name == "ours" else None for other in BASELINES]
     per_run = median(lane.cpu)
     return [
         f"{shape} ({hops} tasks)",
@@ -111,7 +123,7 @@ def row(shape: str, name: str, lanes: dict[str, Lane]) -> list[str]:
 
 def marginal(found: dict[str, dict[str, Lane]]) -> list[list[str]]:
     """What one more task costs a run: the slope from the shortest line of tasks to the longest."""
-    lines = [shape for shape in found if shape != "join"]
+    lines = [shape for shape in found if shape.isdigit()]
     if len(lines) < 2:
         return []
     first, last = found[lines[0]], found[lines[-1]]
@@ -130,16 +142,24 @@ HEAD = (
     "rate / (a)",
     "rate / (b)",
     "rate / (c)",
+    "rate / (d)",
     "by CPU / (a)",
     "/ (b)",
     "/ (c)",
+    "/ (d)",
 )
+BASELINES = ("faust", "raw", "promises", "guarantee")
 
 
 def report(title: str, found: dict[str, dict[str, Lane]]) -> None:
     """Both tables. A ratio above 1 is in our favour."""
     tables.show(title, HEAD, [row(shape, name, lanes) for shape, lanes in found.items() for name in lanes])
-    sides = {"ours": "ours", "faust": "Faust by hand", "promises": "Faust by hand, promises kept"}
+    sides = {
+        "ours": "ours",
+        "faust": "Faust by hand",
+        "promises": "Faust by hand, keeping what we keep",
+        "guarantee": "Faust by hand, same guarantee",
+    }
     rates = [
         (f"{shape}, {said}", median(lanes[name].rates))
         for shape, lanes in found.items()
@@ -154,7 +174,8 @@ def report(title: str, found: dict[str, dict[str, Lane]]) -> None:
 async def main(options: argparse.Namespace) -> None:
     """Without the sandbox, then with scripts."""
     print(tables.machine())
-    print("(a) is Faust by hand, (b) raw aiokafka, (c) Faust by hand keeping of a run what we keep (one task only)")
+    print("(a) is Faust by hand, (b) raw aiokafka; one task only: (c) Faust by hand keeping of a run what we keep,")
+    print("(d) Faust by hand that knows an event by its id, however it comes, also after a crash")
     print(f"Median (least to most) of {options.rounds} rounds.")
     if options.shapes:
         found = {shape: await race(shape, options, scripts=False) for shape in options.shapes}
@@ -171,9 +192,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("bootstrap")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="about how long a side works in a round")
-    parser.add_argument("--shapes", nargs="*", default=list(passing.SHAPES), choices=passing.SHAPES)
+    parser.add_argument("--shapes", nargs="*", default=list(SHAPES), choices=SHAPES)
     parser.add_argument(
-        "--scripts", nargs="*", default=["3"], choices=passing.SHAPES, help="shapes to run with scripts"
+        "--scripts", nargs="*", default=["1", f"1{BY_ID}", "3"], choices=SHAPES, help="shapes to run with scripts"
     )
     return parser.parse_args()
 

@@ -29,11 +29,12 @@ class Lineup:
         await said(side, "ready")
         return side
 
-    async def baseline(self, program: str, shape: str, *more: str, name: str) -> Side:
-        """A program of `baselines/`, its topics made; it may still be joining."""
-        prefix = fresh_prefix()
+    async def baseline(self, program: str, shape: str, *more: str, name: str, prefix: str = "") -> Side:
+        """A program of `baselines/`, its topics made (those of a `prefix` are there); it may still be joining."""
+        fresh, prefix = not prefix, prefix or fresh_prefix()
         names = [prefix + inbox for inbox in passing.inboxes(shape)]
-        await self.topics.make([*names, f"{prefix}app-halves-changelog", f"{prefix}audit"])
+        if fresh:
+            await self.topics.make([*names, f"{prefix}app-halves-changelog", f"{prefix}audit", f"{prefix}runs"])
         arguments = [self.topics.settings.bootstrap, prefix, str(PARTITIONS), shape, *more]
         return self._start(name, [str(BASELINES / program), *arguments], source=names[0], sink=names[-1])
 

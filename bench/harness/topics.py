@@ -36,10 +36,12 @@ class Topics:
         """Topics with as many partitions as all others here."""
         await self._admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names])
 
-    async def fill(self, topic: str, values: Iterable[tuple[bytes, bytes]]) -> None:
-        """Records `(key, value)`, round the partitions, until all are acknowledged."""
+    async def fill(self, topic: str, values: Iterable[tuple[bytes, bytes]], *, by_id: bool = False) -> None:
+        """Records `(key, value)`, round the partitions, until all are acknowledged; `by_id`: the key is a run's id."""
         acks = [
-            await self.quick.send(topic, value, key=key, partition=number % PARTITIONS)
+            await self.quick.send(
+                topic, value, key=key, headers=[("run-id", key)] if by_id else [], partition=number % PARTITIONS
+            )
             for number, (key, value) in enumerate(values)
         ]
         await asyncio.gather(*acks)

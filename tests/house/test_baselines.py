@@ -10,6 +10,7 @@ import pytest
 BASELINES = Path(__file__).parents[2] / "bench" / "baselines"
 FROZEN = {
     "faust_by_hand.py": "26f2ecec69eaf19aad198eeb4a29aed2931d9ccc5abe70a3d5840891c7ecbdac",
+    "faust_same_guarantee.py": "083151155a9bcb00ee8c4a719a6849166f29f0c3c1dfc7c226d1b6224af91d81",
     "faust_with_promises.py": "24aa480b29f6a6fda1089a58eff7b935ef4502454cb282fa91e2fcffa37ddd03",
     "raw_aiokafka.py": "8d3ba08f3c844ec0e1d83acce93dfb71f829947d049530ad834c5e279bf63492",
 }
