@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support.broker import Broker, fresh_prefix
 from support.kafka import KafkaCluster, NoKafka
 
 from stream_orchestrator.errors import MissingError
 from stream_orchestrator.streaming.brokers import EmbeddedBroker
+
+# no test fails for the time it takes
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def unavailable(reason: str) -> None:

@@ -248,7 +248,7 @@ class _Os:
 
 
 @given(st.text(alphabet="ab./\\ \0", max_size=12))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_path_leads_out(tmp_path_factory: pytest.TempPathFactory, path: str) -> None:
     folder = tmp_path_factory.mktemp("any") / "root"
     folder.mkdir()

@@ -133,5 +133,5 @@ class Machine(RuleBasedStateMachine):
         assert set(self.row.under_way(self.now)) <= set(self.granted) or not self.granted
 
 
-Machine.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+Machine.TestCase.settings = settings(max_examples=80, stateful_step_count=40)
 TestBreaker = Machine.TestCase

@@ -245,7 +245,7 @@ async def test_a_container_ends_once_whatever_two_places_the_process_dies_in(nam
 @given(
     seed=st.integers(0, 10**6), crashes=st.frozensets(st.integers(5, 220), max_size=3), name=st.sampled_from([*WHOLE])
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 async def test_a_container_ends_once_when_effects_land_late_and_out_of_step(
     seed: int, crashes: frozenset[int], name: str
 ) -> None:

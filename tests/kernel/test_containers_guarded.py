@@ -261,7 +261,7 @@ async def _aborted(numbers: str, crash_at: int | None) -> int:
 @given(seed=st.integers(0, 10**6), crashes=st.frozensets(st.integers(5, 120), max_size=2))
 @example(seed=256, crashes=frozenset([36]))
 @example(seed=286, crashes=frozenset([36]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 async def test_no_crash_leaves_items_running_that_their_container_gave_up(seed: int, crashes: frozenset[int]) -> None:
     tasks = """
   - name: both

@@ -81,7 +81,7 @@ async def play_with_a_move(played: Theatre, number: int, at: int) -> None:
 @given(
     seed=st.integers(0, 10**6), crashes=st.frozensets(st.integers(5, 220), max_size=3), name=st.sampled_from([*WHOLE])
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 async def test_items_elsewhere_end_once_when_effects_land_late(seed: int, crashes: frozenset[int], name: str) -> None:
     tasks, expected = WHOLE[name]
     played = theatre(tasks, world=STORMY(seed, crashes))

@@ -379,7 +379,7 @@ async def test_a_record_read_twice_begins_with_the_same_version_wherever_the_pro
 
 
 @given(seed=st.integers(0, 2**32), crashes=st.frozensets(st.integers(5, 70), min_size=2, max_size=6))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_a_record_begins_with_one_version_however_effects_land(seed: int, crashes: frozenset[int]) -> None:
     class Deploying(StormyWorld):
         def append(self, topic: str, *rest: Any) -> Any:
@@ -448,7 +448,7 @@ async def test_every_event_has_its_one_answer_wherever_the_process_dies(make: An
 
 
 @given(seed=st.integers(0, 2**32), crashes=st.frozensets(st.integers(1, 300), max_size=5))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_every_event_has_its_one_answer_however_effects_land(seed: int, crashes: frozenset[int]) -> None:
     async def scenario() -> House:
         house = House(asking(), world=StormyWorld(seed, crashes))

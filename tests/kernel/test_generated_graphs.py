@@ -45,7 +45,7 @@ def graphs(draw: st.DrawFn, most: int = 30) -> Plan:
 
 
 @given(made=graphs(), crashes=st.sets(st.integers(1, 150), max_size=5), way=st.sampled_from(WAYS))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_run_of_any_graph_ends_once_and_leaves_a_stub(made: Plan, crashes: set[int], way: Way) -> None:
     theatre = asyncio.run(played(made, crashes, way))
     records = theatre.world.topics["made.results"]
@@ -63,7 +63,7 @@ def test_every_run_of_any_graph_ends_once_and_leaves_a_stub(made: Plan, crashes:
 
 
 @given(made=graphs(most=12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_once_their_stubs_expire_the_table_is_empty(made: Plan) -> None:
     async def scenario() -> Theatre:
         theatre = Theatre(made)
@@ -77,7 +77,7 @@ def test_once_their_stubs_expire_the_table_is_empty(made: Plan) -> None:
 
 
 @given(made=graphs(most=12), way=st.sampled_from(WAYS[:-1]))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_tokens_that_are_passed_and_tokens_that_are_sent_give_the_same(made: Plan, way: Way) -> None:
     passed, sent = asyncio.run(played(made, set(), way)), asyncio.run(played(made, set(), WAYS[-1]))
     assert _told(passed) == _told(sent)
@@ -87,7 +87,7 @@ def test_tokens_that_are_passed_and_tokens_that_are_sent_give_the_same(made: Pla
 
 
 @given(made=graphs(most=12), crash_at=st.integers(1, 60), way=st.sampled_from(WAYS[:-1]))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_a_crash_changes_no_status_and_no_deterministic_output(made: Plan, crash_at: int, way: Way) -> None:
     calm, shaken = asyncio.run(played(made, set(), WAYS[-1])), asyncio.run(played(made, {crash_at}, way))
     for theatre in (calm, shaken):

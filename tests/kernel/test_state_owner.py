@@ -123,7 +123,7 @@ def test_a_full_cache_makes_room_for_many_writes_at_once() -> None:
     assert sorts <= 10
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     st.lists(st.tuples(st.integers(0, 11), st.sampled_from("abc"), st.integers(0, 99)), min_size=1, max_size=25),
     st.sets(st.integers(1, 60), max_size=4),

@@ -22,7 +22,7 @@ CRASHES = st.frozensets(st.integers(1, 150), max_size=6)
 
 
 @given(made=graphs(most=10), seed=st.integers(0, 2**32), crashes=CRASHES, way=st.sampled_from(WAYS))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_run_ends_once_however_its_effects_land(made: Plan, seed: int, crashes: frozenset[int], way: Way) -> None:
     theatre = asyncio.run(stormy(made, seed, crashes, way))
     by_run: dict[str, set[bytes]] = {}
@@ -38,7 +38,7 @@ def test_every_run_ends_once_however_its_effects_land(made: Plan, seed: int, cra
 
 
 @given(made=graphs(most=10), seed=st.integers(0, 2**32), crashes=CRASHES, way=st.sampled_from(WAYS))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_task_saw_the_outputs_that_the_result_tells(
     made: Plan, seed: int, crashes: frozenset[int], way: Way
 ) -> None:

@@ -243,7 +243,7 @@ class Scribe:
         return lines
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(documents(), st.integers(0, 2**32))
 def test_however_it_is_written_it_says_the_same_afterwards(data: dict[str, Any], seed: int) -> None:
     text = "\n".join(Scribe(random.Random(seed)).map(data, 0)) + "\n"

@@ -80,7 +80,7 @@ def test_a_warning_of_validate_can() -> None:
     assert "unknown-helper" not in open_rules(text)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=60), st.sampled_from([rule.id for rule in RULES]))
 def test_any_comment_is_read_without_a_traceback(text: str, rule: str) -> None:
     line = text.replace("\n", " ").replace("\r", " ")

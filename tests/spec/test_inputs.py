@@ -406,14 +406,14 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(st.text(), JSON))
 def test_every_json_object_is_kept_as_it_is(payload):
     raw = orjson.dumps(payload)
     assert rules().check(raw) == payload
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=60) | st.text(alphabet='{}[]",:0123456789.eE-truefalsn\\u ', max_size=60).map(str.encode))
 def test_any_bytes_are_an_object_or_refused(raw):
     try:

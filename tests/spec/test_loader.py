@@ -247,7 +247,7 @@ def test_a_missing_file_is_a_usage_error(tmp_path):
 YAMLISH = st.text(alphabet="ab:-[]{}&*!|>'\"%@`#,?~<= \n\t0.x\u00e9\ufeff\x00\u2028", max_size=80)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=200) | YAMLISH.map(lambda text: text.encode("utf-8")))
 def test_any_bytes_give_data_or_problems_with_a_place(raw):
     lines = max(1, len(raw) + 1)
@@ -271,7 +271,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(WORDS, JSON, min_size=1))
 def test_json_is_yaml_and_comes_back_as_it_was(value):
     (located,) = load_text(json.dumps(value, ensure_ascii=False))

@@ -153,7 +153,7 @@ TREES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.dictionaries(KEYS, TREES, max_size=6))
 def test_any_tree_of_our_own_words_gives_problems_and_never_a_traceback(tree):
     import json

@@ -102,7 +102,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(STEPS)
 def test_the_next_owner_finds_what_the_last_one_wrote_whatever_zombies_and_compaction_do(steps: list[Any]) -> None:
     log, zombies = Log(), []
@@ -138,7 +138,7 @@ def test_the_next_owner_finds_what_the_last_one_wrote_whatever_zombies_and_compa
     assert Owner(log, len(steps) + 1).rows == durable
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(KEYS, st.none() | st.binary(min_size=1, max_size=2)), max_size=30), st.integers(0, 60))
 def test_a_crash_in_the_middle_of_appending_leaves_a_prefix_of_what_was_done(
     changes: list[tuple[bytes, bytes | None]], kept: int

@@ -13,7 +13,7 @@ from stream_orchestrator.trust.sealing import MAGIC, Seal, fresh_key, opened
 KEY = fresh_key()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=2000))
 def test_what_was_sealed_comes_back_and_stands_nowhere_in_the_envelope(value: bytes) -> None:
     seal = Seal(KEY)
@@ -23,7 +23,7 @@ def test_what_was_sealed_comes_back_and_stands_nowhere_in_the_envelope(value: by
     assert len(value) < 8 or value not in envelope
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 200), st.integers(1, 255))
 def test_a_changed_envelope_is_never_opened(at: int, by: int) -> None:
     envelope = bytearray(Seal(KEY).seal(b"v" * 100, "a.table"))
