@@ -118,7 +118,7 @@ async def test_a_process_that_dies_while_it_is_reserved_costs_no_run(
     claim, followed = await claim_of(pool), pool._claims.followed
 
     async def after_a_death(script: RunScript) -> RunScript:
-        (process,) = pool._busy
+        (process,) = pool._crew.busy
         os.kill(process._process.pid, signal.SIGKILL)
         while process.usable:
             await asyncio.sleep(0)

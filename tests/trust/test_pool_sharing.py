@@ -177,17 +177,17 @@ async def test_close_ends_what_is_running_and_refuses_what_comes_after(tmp_path:
 
 async def test_what_has_ended_when_the_pool_closes_has_ended_well(one: ScriptPool) -> None:
     asked = asyncio.create_task(one.run(script("return 7")))
-    while not (one._busy and next(iter(one._busy)).jobs):
+    while not (one._crew.busy and next(iter(one._crew.busy)).jobs):
         await asyncio.sleep(0)
-    (process,) = one._busy
+    (process,) = one._crew.busy
     select.select([process._ours], [], [], 10)  # it has said so, and our loop has not heard it
     await one.close()
     assert (await asked).value == 7
 
 
 async def test_helpers_that_break_later_are_a_house_error_and_no_hang(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("stream_orchestrator.trust.pool._PAUSES", (0.05,))
-    monkeypatch.setattr("stream_orchestrator.trust.pool._PATIENCE", 0.2)
+    monkeypatch.setattr("stream_orchestrator.trust.crew._PAUSES", (0.05,))
+    monkeypatch.setattr("stream_orchestrator.trust.crew._PATIENCE", 0.2)
     helpers = tmp_path / "helpers.py"
     helpers.write_text("def twice(n): return n * 2\n")
     async with ScriptPool(size=1, functions=[str(helpers)], scratch=tmp_path / "scratch") as pool:
@@ -196,7 +196,7 @@ async def test_helpers_that_break_later_are_a_house_error_and_no_hang(tmp_path: 
             assert (await pool.run(script("import os; os._exit(1)"))).kind == "killed"
         with pytest.raises(HouseError, match=r"helpers\.py, line 1"):
             await pool.run(script("return twice(4)"))
-        monkeypatch.setattr("stream_orchestrator.trust.pool._PATIENCE", 30)
+        monkeypatch.setattr("stream_orchestrator.trust.crew._PATIENCE", 30)
         patient = asyncio.create_task(pool.run(script("return twice(4)")))
         await asyncio.sleep(0.5)  # some attempts fail
         (tmp_path / "mended").write_text("def twice(n): return n * 2\n")
@@ -205,7 +205,7 @@ async def test_helpers_that_break_later_are_a_house_error_and_no_hang(tmp_path: 
 
 
 async def test_replacements_that_die_before_they_are_ready_are_tried_one_at_a_time(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("stream_orchestrator.trust.pool._PAUSES", (0.01,))
+    monkeypatch.setattr("stream_orchestrator.trust.crew._PAUSES", (0.01,))
     helpers = tmp_path / "helpers.py"
     helpers.write_text("")
     async with ScriptPool(size=1, functions=[str(helpers)], scratch=tmp_path / "scratch") as pool:
@@ -213,14 +213,14 @@ async def test_replacements_that_die_before_they_are_ready_are_tried_one_at_a_ti
         assert (await pool.run(script("import os; os._exit(3)"))).kind == "killed"
         for _ in range(40):
             await asyncio.sleep(0.02)
-            assert len(pool._replacing) <= 1
+            assert len(pool._crew._replacing) <= 1
         (tmp_path / "mended").write_text("")
         (tmp_path / "mended").replace(helpers)
-        while pool._replacing:
+        while pool._crew._replacing:
             await asyncio.sleep(0.01)
-        assert len(pool._processes) == 2
-        assert pool._scratch is not None
-        folders = [each for each in pool._scratch.root.iterdir() if each.is_dir()]
+        assert len(pool._crew._processes) == 2
+        assert pool._crew._scratch is not None
+        folders = [each for each in pool._crew._scratch.root.iterdir() if each.is_dir()]
         assert len(folders) == 2
 
 
@@ -230,7 +230,7 @@ async def test_who_was_to_be_told_why_its_process_died_is_told_though_the_pool_c
     pool = ScriptPool(size=1, scratch=tmp_path)
     await pool.start()
     running = asyncio.create_task(pool.run(script("while True: pass", timeout=0.05)))
-    while not pool._culprits:
+    while not pool._crew._culprits:
         await asyncio.sleep(0)
     await pool.close()
     assert (await running).kind in ("killed", "timeout")
@@ -240,7 +240,7 @@ async def test_who_was_to_be_told_why_its_process_died_is_told_though_the_pool_c
 async def test_close_in_the_middle_of_a_replacement_leaves_nothing_open(
     tmp_path: Path, monkeypatch, broken: bool
 ) -> None:
-    monkeypatch.setattr("stream_orchestrator.trust.pool._PAUSES", (0.0,))
+    monkeypatch.setattr("stream_orchestrator.trust.crew._PAUSES", (0.0,))
     helpers = tmp_path / "helpers.py"
     for place in range(10):
         helpers.write_text("")
@@ -298,7 +298,7 @@ from stream_orchestrator.trust.pool import ScriptPool
 
 async def main():
     async with ScriptPool(size=2, scratch={scratch!r}) as pool:
-        pids = [process._process.pid for process in pool._processes]
+        pids = [process._process.pid for process in pool._crew._processes]
         hanging = asyncio.create_task(pool.run(script("while True: pass", timeout=60)))
         while pool.statistics().busy == 0:
             await asyncio.sleep(0.01)
@@ -345,7 +345,7 @@ async def test_the_next_worker_deletes_the_files_of_a_killed_one(tmp_path: Path)
 
 async def test_a_process_leaves_when_its_pipe_hangs_up_although_its_script_runs(tmp_path: Path) -> None:
     pool = ScriptPool()
-    process = await SandboxProcess.start(HELLO, tmp_path, pool)
+    process = await SandboxProcess.start(HELLO, tmp_path, pool._crew)
     job = pool._job(script("open('begun', 'w')\nwhile True: pass"), Notebook().session({}))
     process.give([job])
     while not list(tmp_path.glob("begun")):
