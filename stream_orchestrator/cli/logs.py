@@ -21,6 +21,7 @@ QUIET = (
 # The Kafka client shouts about what it mends by itself a moment later (a coordinator that moves, a group that
 # rebalances). What it cannot mend comes to us as an exception, and is said in our words.
 SHOUTING = "aiokafka"
+ABOUT = ("pipeline", "task", "run_id")  # what a script's line is about
 
 
 class JsonLog(logging.Handler):
@@ -75,6 +76,7 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     at = datetime.fromtimestamp(record.created, tz=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     fields = {"event": "log", "at": at, "level": record.levelname.lower(), "logger": record.name}
     fields["message"] = record.getMessage()
+    fields |= {name: about for name in ABOUT if (about := getattr(record, name, ""))}
     if record.exc_info:
         fields["exception"] = logging.Formatter().formatException(record.exc_info)
     return fields

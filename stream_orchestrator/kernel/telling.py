@@ -62,7 +62,7 @@ class Telling:
                 case "metric":
                     self._metric(task, report)
                 case _:
-                    self._line(task, report)
+                    self._line(task, script, report)
         return told
 
     def _metric(self, task: TaskPlan, report: dict[str, Any]) -> None:
@@ -70,10 +70,11 @@ class Telling:
         if isinstance(name, str) and isinstance(value, int | float):
             self.site.watch.gauge(f"custom_{name}", float(value), pipeline=self.site.plan.slug, task=task.name)
 
-    def _line(self, task: TaskPlan, report: dict[str, Any]) -> None:
-        level = logging.getLevelName(str(report.get("level", "info")).upper())
-        text = report.get("message", "")
-        log.log(level if isinstance(level, int) else logging.INFO, "%s/%s: %s", self.site.plan.slug, task.name, text)
+    def _line(self, task: TaskPlan, script: RunScript, report: dict[str, Any]) -> None:
+        said = logging.getLevelName(str(report.get("level", "info")).upper())
+        level, text = said if isinstance(said, int) else logging.INFO, report.get("message", "")
+        about = {"pipeline": self.site.plan.slug, "task": task.name, "run_id": script.info.get("run_id", "")}
+        log.log(level, "%s/%s: %s", about["pipeline"], task.name, text, extra=about)
 
     def began(self, run: RunRow) -> None:
         """A run has begun; an item of a container is none of its own."""

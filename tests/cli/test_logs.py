@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 
@@ -37,3 +38,16 @@ def test_a_level_that_was_set_on_purpose_stays() -> None:
     logging.getLogger(logs.SHOUTING).setLevel(logging.DEBUG)
     logs.hush()
     assert logging.getLogger(logs.SHOUTING).level == logging.DEBUG
+
+
+def test_a_line_of_a_script_says_in_json_whose_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    json_log = logs.start_logging(as_json=True)
+    assert json_log is not None
+    json_log.ready({})
+    logging.getLogger("ours").info("hello", extra={"pipeline": "p", "task": "t", "run_id": "r1"})
+    logging.getLogger("ours").info("nobody's", extra={"run_id": ""})
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()][1:]
+    assert [(line["message"], line.get("run_id"), line.get("task")) for line in said] == [
+        ("hello", "r1", "t"),
+        ("nobody's", None, None),
+    ]

@@ -187,6 +187,16 @@ async def test_a_script_that_lies_in_its_reports_stops_nothing() -> None:
     assert ("a", "noted", 1) in theatre.transitions()
 
 
+async def test_a_line_of_a_script_is_logged_with_its_run(caplog: pytest.LogCaptureFixture) -> None:
+    class Talker(FakeScripts):
+        async def run(self, job: RunScript) -> ScriptDone:
+            return ScriptDone(kind="value", value=1, reports=({"kind": "log", "level": "warning", "message": "hello"},))
+
+    theatre = await played(plan(task("a")), scripts=Talker())
+    lines = [record for record in caplog.records if record.getMessage().endswith("/a: hello")]
+    assert {line.run_id for line in lines} == {result["run_id"] for result in theatre.results()}  # type: ignore[attr-defined]
+
+
 async def test_audit_entries_of_a_script_that_fill_more_than_a_record_keep_their_place() -> None:
     class Chatty(FakeScripts):
         async def run(self, job: RunScript) -> ScriptDone:

@@ -71,8 +71,10 @@ class FakeKind:
                 return Fault(type="Broken", message="as told", passing=True)
             case _:
                 outputs = {source: token.report.output for source, token in attempt.row.tokens.items()}
-                info = {"task": attempt.task.name, "attempt": attempt.row.attempts, "outputs": outputs}
-                return RunScript(source=does, digest=does, info=info, journal=dict(attempt.row.journal))
+                who = {"run_id": attempt.row.run_id, "task": attempt.task.name, "attempt": attempt.row.attempts}
+                return RunScript(
+                    source=does, digest=does, info={**who, "outputs": outputs}, journal=dict(attempt.row.journal)
+                )
 
     def scripted(self, attempt: Attempt, done: ScriptDone) -> Step:
         if done.kind == "call":

@@ -42,10 +42,10 @@ ENDINGS = {
     "kills itself": ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "killed", "Killed"),
     "faults in native code": ("import ctypes; ctypes.string_at(0)", "killed", "Segmentation"),
     "closes every descriptor": ("import os; os.closerange(0, 256)\nwhile True: pass", "timeout", ""),
-    "allocates 2 GB": ("return len(bytearray(2 << 30))", "killed", "over its memory limit of 512 MB"),
-    "allocates 2 GB in small parts": ("return [bytes(100_000) for _ in range(20_000)]", "killed", "512 MB"),
-    "maps 4 GB of shared memory": ("import mmap; return len(mmap.mmap(-1, 4 << 30))", "killed", "512 MB"),
-    "raises MemoryError": ("raise MemoryError", "killed", "over its memory limit of 512 MB"),
+    "allocates 2 GB": ("return len(bytearray(2 << 30))", "killed", "over its memory limit of 512 MiB"),
+    "allocates 2 GB in small parts": ("return [bytes(100_000) for _ in range(20_000)]", "killed", "512 MiB"),
+    "maps 4 GB of shared memory": ("import mmap; return len(mmap.mmap(-1, 4 << 30))", "killed", "512 MiB"),
+    "raises MemoryError": ("raise MemoryError", "killed", "over its memory limit of 512 MiB"),
     "forks": ("import os; os.fork()", "error", "may not start other processes"),
     "is a fork bomb": (
         "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass",
@@ -143,9 +143,12 @@ async def test_deep_recursion_in_native_code_costs_one_run(pool: ScriptPool) -> 
     assert await still_serves(pool)
 
 
-async def test_a_smaller_memory_limit_holds(pool: ScriptPool) -> None:
-    done = await pool.run(script("return len(bytearray(100 << 20))", memory_bytes=64 << 20))
-    assert (done.kind, done.message) == ("killed", "over its memory limit of 64 MB")
+@pytest.mark.parametrize(
+    ("size", "said"), [(64 << 20, "64 MiB"), (96 * 10**6, "96 MB"), (64_000_001, "64,000,001 bytes")]
+)
+async def test_a_smaller_memory_limit_holds_and_is_told_as_it_was_set(pool: ScriptPool, size: int, said: str) -> None:
+    done = await pool.run(script("return len(bytearray(100 << 20))", memory_bytes=size))
+    assert (done.kind, done.message) == ("killed", f"over its memory limit of {said}")
 
 
 async def test_memory_below_the_limit_is_given(pool: ScriptPool) -> None:

@@ -24,6 +24,7 @@ from .values import encode
 from .wire import AskFailed, Wire
 
 _MAX_CODES = 512
+_UNITS = {"GB": 10**9, "GiB": 2**30, "MB": 10**6, "MiB": 2**20, "bytes": 1}
 
 
 class HostFunctionError(RuntimeError):
@@ -147,5 +148,6 @@ def _message(error: BaseException) -> str:
 
 
 def _size(memory_bytes: int) -> str:
-    megabytes = memory_bytes / 2**20
-    return f"{megabytes:.0f} MB" if megabytes >= 1 else f"{memory_bytes:,} bytes"
+    """As whoever set it has written it."""
+    unit = next(unit for unit, size in _UNITS.items() if memory_bytes % size == 0)
+    return f"{memory_bytes // _UNITS[unit]:,} {unit}"
