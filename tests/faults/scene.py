@@ -33,6 +33,7 @@ FULL = os.environ.get("FAULTS") == "full"
 EVENTS = int(os.environ.get("FAULTS_EVENTS", "0")) or (1000 if FULL else 300)
 SEED = int(os.environ.get("FAULTS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 LEAST_IN_FLIGHT, MOST_IN_FLIGHT = 50, 100
+LEAST_CALLS = 8
 SESSION = 10.0
 SCRIPTS_BESIDE = 2  # steps of one run that may be open at the same time: the two sides of the fan-out
 STEPS = frozenset(("draw", "left", "right", "join", "final"))
@@ -132,6 +133,19 @@ class Scene:
         """Wait until enough is in flight."""
         await until(lambda: self.traffic.in_flight >= LEAST_IN_FLIGHT, 120, "runs in flight")
 
+    def calls(self) -> list[dict[str, Any]]:
+        """Every request that the model server has had."""
+        return [json.loads(line) for line in (self.folder / "calls.jsonl").read_text().split("\n")[:-1]]
+
+    async def calling(self) -> None:
+        """Wait until calls are in flight that have half of their time before them, at least."""
+
+        def lately() -> int:
+            since = time.time() - self.fault.call_delay / 2
+            return sum(call["at"] > since for call in self.calls())
+
+        await until(lambda: lately() >= LEAST_CALLS, 120, "calls in flight")
+
     async def kill_child(self, worker: WorkerProcess) -> None:
         """SIGKILL to a serving child, and wait until the next one serves."""
         times = len(worker.children)
@@ -224,8 +238,7 @@ async def perform(scene: Scene) -> None:
 
 async def judged(scene: Scene) -> Report:
     """Look at everything."""
-    traffic, log = scene.traffic, scene.folder / "calls.jsonl"
-    calls = [json.loads(line) for line in log.read_text().splitlines()]
+    traffic, calls = scene.traffic, scene.calls()
     ids = [call["call_id"] for call in calls]
     verdict = await examine(traffic.settings, list(traffic.sent), traffic.results, calls=ids)
     results = [orjson.loads(record.value) for record in traffic.records]

@@ -23,7 +23,8 @@ FORCED_WITHIN = 10.0
 
 async def drain_one(scene: Scene) -> None:
     """SIGTERM to one of two, its calls longer than its tasks may take and shorter than calls may."""
-    worker = scene.workers[0]
+    worker = await scene.owner("orchestrator.calls.openai.app")
+    await scene.calling()
     scene.hurt()
     began = time.monotonic()
     worker.signal(signal.SIGTERM)
@@ -38,10 +39,12 @@ async def drain_one(scene: Scene) -> None:
 
 async def force_one(scene: Scene) -> None:
     """SIGTERM, and again while its calls go on."""
-    worker = scene.workers[0]
+    worker = await scene.owner("orchestrator.calls.openai.app")
+    await scene.calling()
     worker.signal(signal.SIGTERM)
     await asyncio.sleep(1.0)
-    assert worker.alive, "it did not wait for its calls"
+    said = f"it did not wait for its calls, exit {worker.popen.returncode}:\n"
+    assert worker.alive, said + worker.log.read_text()[-4000:]
     scene.hurt()
     began = time.monotonic()
     worker.signal(signal.SIGTERM)
