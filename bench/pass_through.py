@@ -8,12 +8,13 @@ import resource
 import sys
 import time
 import uuid
-from collections.abc import Awaitable
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from stream_orchestrator.kernel.inbox import ended_by
 from stream_orchestrator.streaming.core import AppSpec, Partition, Stream
+from stream_orchestrator.streaming.core.model import Work
 from stream_orchestrator.streaming.records import Record
 from stream_orchestrator.streaming.settings import StreamSettings
 
@@ -31,10 +32,10 @@ class Pass:
     def __init__(self, topic: str, following: str) -> None:
         self.topic, self._following = topic, following
 
-    def receive(self, record: Record, part: Partition) -> Awaitable[None]:
-        """Its future is the slot's work: no task is made."""
+    def receive(self, record: Record, part: Partition) -> Work:
+        """One publish is all of the slot's work."""
         self.passed += 1
-        return part.publish(self._following, partition=part.number, key=record.key, value=record.value)  # type: ignore[return-value]
+        return ended_by(part.publish(self._following, partition=part.number, key=record.key, value=record.value))
 
 
 async def main(bootstrap: str, hops: int) -> None:
@@ -56,8 +57,12 @@ async def main(bootstrap: str, hops: int) -> None:
     app = await stream.add(AppSpec(prefix + "app", agents, PARTITIONS))
     await app.ready.wait()
     begun, cpu = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_utime
+    crashed = asyncio.ensure_future(stream.crashed())
     while agents[-1].passed < RECORDS or app.statistics().open_slots:
+        if crashed.done():
+            raise crashed.result()
         await asyncio.sleep(0.01)
+    crashed.cancel()
     seconds = time.perf_counter() - begun
     used = resource.getrusage(resource.RUSAGE_SELF).ru_utime - cpu
     rate = RECORDS * hops / seconds

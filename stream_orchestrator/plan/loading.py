@@ -92,8 +92,15 @@ def files_of(path: str | Path) -> list[Path]:
         if not found:
             raise UsageError(f"there is no YAML file below {root}", hint="name a file or a folder of pipelines")
         return found
-    if not os.path.isfile(root):
-        raise UsageError(f"{root} is not there", hint="name a file or a folder of pipelines")
+    try:
+        os.stat(root)
+    except (FileNotFoundError, NotADirectoryError) as missing:
+        raise UsageError(f"{root} is not there", hint="name a file or a folder of pipelines") from missing
+    except OSError as failed:
+        hint = "check the path and its permissions"
+        raise UsageError(f"cannot read {root}: {failed.strerror}", hint=hint) from failed
+    if not os.path.isfile(root):  # to open a pipe would wait for whoever writes into it
+        raise UsageError(f"{root} is no plain file", hint="name a file or a folder of pipelines")
     return [root]
 
 

@@ -92,10 +92,14 @@ class Crew:
             self._paces.clear()
         self._paces[source] = seconds
 
-    def join(self, job: Job) -> None:
-        """It waits for its turn. `HouseError` when no process can be started any more."""
+    def check(self) -> None:
+        """`HouseError` when it is closed."""
         if self.closed:
             raise HouseError(_CLOSED)
+
+    def join(self, job: Job) -> None:
+        """It waits for its turn. `HouseError` when there will be none: the crew is closed."""
+        self.check()
         self.line.join([job])
         self._serve_soon()
 

@@ -22,10 +22,11 @@ class NotThere(PassingFault):
 
 def read_allowed(uri: str, folders: tuple[str, ...], *, most: int) -> bytes:
     """The content of a file below one of the folders, links followed first. At most `most` bytes and one more."""
-    roots = [Path(folder).resolve() for folder in folders]
+    # not `Path.resolve`, which raises for links in a circle
+    roots = [Path(os.path.realpath(folder)) for folder in folders if "\0" not in folder]
     path = _path_of(uri)
     candidates = [path] if path.is_absolute() else [root / path for root in roots]
-    resolved = [Path(os.path.realpath(each)) for each in candidates]  # `resolve` raises for links in a circle
+    resolved = [Path(os.path.realpath(each)) for each in candidates]
     found = [each for each in resolved if any(each.is_relative_to(root) for root in roots)]
     if not found:
         raise NotAllowed("its `uri` is in no folder that is allowed (files.folders)")

@@ -103,6 +103,7 @@ class ScriptPool:
 
     async def run(self, script: RunScript) -> ScriptDone:
         """Run a script and say how it ended. `HouseError` when no process can be started any more."""
+        self._crew.check()
         session = self._notebook.session(script.info)
         try:
             job = self._job(script, session)

@@ -89,7 +89,7 @@ def test_on_a_terminal_it_asks_for_what_no_option_says(
 
 
 @by_template
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(words=st.lists(st.text(max_size=30), min_size=5, max_size=5))
 def test_any_words_are_text_and_nothing_else(template: str, words: list[str]) -> None:
     name, description, author, contact, url = (word.strip() or "word" for word in words)

@@ -121,9 +121,11 @@ class Scene:
 
     def hurt(self) -> None:
         """Say that something is hurt now."""
-        self.moments.append(time.time())
         self.over_at = time.monotonic()
         self.in_hand = self.traffic.sent.keys() - self.traffic.answered.keys()
+        if not self.moments:  # what came before it was waiting for the right moment
+            self.in_flight, self.struck_at = len(self.in_hand), self.over_at
+        self.moments.append(time.time())
 
     def healed(self) -> None:
         """Say that the harm is over now; without it, it was over when it began."""

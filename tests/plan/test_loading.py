@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from stream_orchestrator.errors import SpecError, UsageError
@@ -35,10 +37,13 @@ def test_a_plan_comes_with_its_warnings(tmp_path):
 def test_a_path_that_is_not_there_and_a_folder_without_documents_are_said(tmp_path):
     with pytest.raises(UsageError, match="not there"):
         load_path(tmp_path / "nope.yaml")
-    with pytest.raises(UsageError, match="not there"):
+    with pytest.raises(UsageError, match="too long"):
         load_path(tmp_path / ("a" * 5_000))
     with pytest.raises(UsageError, match="no YAML file"):
         load_path(tmp_path)
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(UsageError, match="no plain file"):
+        load_path(tmp_path / "pipe.yaml")
 
 
 def test_one_pipeline_is_loaded_as_its_plan(tmp_path):

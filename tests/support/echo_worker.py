@@ -12,10 +12,10 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Awaitable
 from typing import Any
 
 from stream_orchestrator.streaming.core import AppSpec, Partition, Stream
+from stream_orchestrator.streaming.core.model import Work
 from stream_orchestrator.streaming.records import Record
 from stream_orchestrator.streaming.settings import StreamSettings
 
@@ -50,7 +50,7 @@ class Collect:
     def __init__(self, prefix: str) -> None:
         self.topic, self._next = prefix + "in", prefix + "mid"
 
-    def receive(self, record: Record, part: Partition) -> Awaitable[None] | None:
+    def receive(self, record: Record, part: Partition) -> Work | None:
         """Decide on the row, then forward."""
         assert record.key is not None
         assert record.value is not None
@@ -75,7 +75,7 @@ class Answer:
     def __init__(self, prefix: str, work: float) -> None:
         self.topic, self._out, self._work = prefix + "mid", prefix + "out", work
 
-    def receive(self, record: Record, part: Partition) -> Awaitable[None] | None:
+    def receive(self, record: Record, part: Partition) -> Work | None:
         """Answer, after a while."""
         row = part.get(record.key or b"")
         if row is None or (record.value or b"").decode() not in row["ids"]:

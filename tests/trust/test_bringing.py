@@ -153,6 +153,13 @@ async def test_no_other_file_is_read(tmp_path: Path, uri: str) -> None:
     assert "hush" not in str(brought)
 
 
+@pytest.mark.parametrize("folder", ["circle", "a\0b", "a" * 5_000])
+async def test_of_a_folder_that_cannot_be_there_nothing_is_read(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    bring = Bringer(folders=(str(tmp_path / folder),), patience=0, sleep=no_sleep)
+    assert (await bring(rules(), event(uri="a.txt"))).refused is not None
+
+
 async def test_an_address_is_fetched_through_the_guard_and_bounded() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         path = (await reader.readuntil(b"\r\n\r\n")).split()[1]

@@ -146,7 +146,7 @@ async def test_deep_recursion_in_native_code_costs_one_run(pool: ScriptPool) -> 
 @pytest.mark.parametrize(
     ("size", "said"), [(64 << 20, "64 MiB"), (96 * 10**6, "96 MB"), (64_000_001, "64,000,001 bytes")]
 )
-async def test_a_smaller_memory_limit_holds_and_is_told_as_it_was_set(pool: ScriptPool, size: int, said: str) -> None:
+async def test_a_smaller_memory_limit_holds_and_is_told_to_the_byte(pool: ScriptPool, size: int, said: str) -> None:
     done = await pool.run(script("return len(bytearray(100 << 20))", memory_bytes=size))
     assert (done.kind, done.message) == ("killed", f"over its memory limit of {said}")
 

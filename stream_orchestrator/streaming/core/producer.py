@@ -20,13 +20,16 @@ from stream_orchestrator.streaming.faults import translate, translated
 from stream_orchestrator.streaming.settings import StreamSettings
 
 Told = Callable[[Published | None, BaseException | None], None]
+SHORT_KEY = 64  # bytes: such hashes are kept, as the records of a run have one key; they are counted in Python
 FOREVER = 10 * 365 * 86400.0  # seconds; a batch waits for the broker to come back, however long that takes
 
 
-@lru_cache(maxsize=4096)  # the records of a run have one key, and its hash is counted in Python
+_known_hash = lru_cache(maxsize=4096)(murmur2)
+
+
 def home_of(key: bytes, partitions: int) -> int:
     """The partition that a key belongs to, as every client of Kafka counts it."""
-    return (murmur2(key) & 0x7FFFFFFF) % partitions
+    return ((_known_hash if len(key) <= SHORT_KEY else murmur2)(key) & 0x7FFFFFFF) % partitions
 
 
 class Producer:
@@ -94,12 +97,12 @@ class Producer:
         partitions = client._metadata._partitions.get(topic)
         if not partitions:
             return False
+        headers, value = list(headers), self._sealed(topic, value)
+        if DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, headers) > client._max_request_size:
+            return False
         if partition is None:
             partition = home_of(key, len(partitions)) if key else client._partition(topic, None, key, value, key, value)
         if partition not in partitions:
-            return False
-        headers, value = list(headers), self._sealed(topic, value)
-        if DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, headers) > client._max_request_size:
             return False
         batch = self._open_batch(client._message_accumulator, TopicPartition(topic, partition))
         if batch is None:

@@ -24,7 +24,7 @@ from .values import encode
 from .wire import AskFailed, Wire
 
 _MAX_CODES = 512
-_UNITS = {"GB": 10**9, "GiB": 2**30, "MB": 10**6, "MiB": 2**20, "bytes": 1}
+_UNITS = {"GB": 10**9, "GiB": 2**30, "MB": 10**6, "MiB": 2**20, "kB": 10**3, "KiB": 2**10, "bytes": 1}
 
 
 class HostFunctionError(RuntimeError):
@@ -148,6 +148,6 @@ def _message(error: BaseException) -> str:
 
 
 def _size(memory_bytes: int) -> str:
-    """As whoever set it has written it."""
+    """In the largest unit of which it is a whole number."""
     unit = next(unit for unit, size in _UNITS.items() if memory_bytes % size == 0)
     return f"{memory_bytes // _UNITS[unit]:,} {unit}"
