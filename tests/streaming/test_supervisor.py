@@ -120,10 +120,11 @@ DRAINS = """
 import os, signal, sys, time
 def drain(*_):
     open(sys.argv[2], "w").write("drained")
-    sys.exit(0)
+    os._exit(0)  # an exception would be lost in a finalizer that it interrupts
 signal.signal(signal.SIGTERM, drain)
 open(sys.argv[1], "w").write(str(os.getpid()))
-time.sleep(60)
+while True:
+    time.sleep(0.1)  # a signal that comes just before a sleep is heard after it
 """
 STUBBORN = """
 import os, signal, sys, time
